@@ -1,0 +1,1 @@
+"""Third Ring: incident response and high availability for call platforms."""

@@ -1,0 +1,1 @@
+"""Sans-I/O SIP: nothing below reads a clock, randomness or a socket; callers pass time and tokens in."""

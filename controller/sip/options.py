@@ -1,0 +1,145 @@
+"""OPTIONS probes at ten thousand a second: a prepared request and a reply matcher without a full parse.
+
+The parser of messages.py stays the judge of what is SIP: whatever is not plainly laid out goes through it.
+"""
+
+import re
+from typing import NamedTuple
+
+from controller.sip.errors import SipParseError
+from controller.sip.messages import Headers, Request, parse_message
+from controller.sip.uri import parse_uri
+
+
+class ReplyKey(NamedTuple):
+    """What identifies the probe that a response answers (RFC 3261 17.1.3), and its status."""
+
+    status: int
+    branch: bytes
+    method: bytes
+    cseq: int
+    call_id: bytes
+    from_tag: bytes
+
+
+class OptionsTemplate:
+    """An OPTIONS request to one target with only its tokens left open.
+
+    `sent_by` is our host and port as they stand in Via and Contact, IPv6 in brackets; with a wildcard socket
+    any address of ours serves, since `rport` brings the reply back (RFC 3581). Raises SipParseError if the
+    parts don't make a valid request.
+    """
+
+    __slots__ = ("_format",)
+
+    def __init__(
+        self,
+        *,
+        uri: str,
+        sent_by: str,
+        transport: str = "UDP",
+        from_uri: str = "sip:thirdring@invalid",
+        to_uri: str | None = None,
+        user_agent: str = "Third-Ring",
+        max_forwards: int = 70,
+        extra_headers: Headers = (),
+    ) -> None:
+        parse_uri(uri)
+        lines = [
+            f"OPTIONS {uri} SIP/2.0",
+            f"Via: SIP/2.0/{transport} {sent_by};rport;branch=\0",
+            f"Max-Forwards: {max_forwards}",
+            f"From: <{from_uri}>;tag=\0",
+            f"To: <{to_uri if to_uri is not None else uri}>",
+            "Call-ID: \0",
+            "CSeq: \1 OPTIONS",
+            f"Contact: <sip:{sent_by};transport={transport.lower()}>",
+            "Accept: application/sdp",
+            f"User-Agent: {user_agent}",
+            *(f"{name}: {value}" for name, value in extra_headers),
+            "Content-Length: 0",
+        ]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise SipParseError("line break inside a header to send")
+        text = "\r\n".join((*lines, "", "")).encode()
+        self._format = text.replace(b"%", b"%%").replace(b"\0", b"%b").replace(b"\1", b"%d")
+        parse_message(self.render(branch=b"z9hG4bK1", tag=b"1", call_id=b"1", cseq=1))
+
+    def render(self, *, branch: bytes, tag: bytes, call_id: bytes, cseq: int = 1) -> bytes:
+        """The datagram. The tokens must be RFC 3261 tokens; `branch` starts with z9hG4bK."""
+        return self._format % (branch, tag, call_id, cseq)
+
+
+_TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+
+
+def match_response(datagram: bytes) -> ReplyKey | None:
+    """Identify a response: its status, top Via branch, CSeq, Call-ID and From tag.
+
+    None for a request, for anything that isn't SIP, and for a response without those fields. Never raises.
+    """
+    if datagram[:8] != b"SIP/2.0 ":
+        return _match_slowly(datagram)
+    end = datagram.find(b"\r\n\r\n")
+    via = datagram.find(b"\r\nVia: ")
+    from_ = datagram.find(b"\r\nFrom: ")
+    call_id = datagram.find(b"\r\nCall-ID: ")
+    cseq = datagram.find(b"\r\nCSeq: ")
+    if not (0 < via < end and 0 < from_ < end and 0 < call_id < end and 0 < cseq < end):
+        return _match_slowly(datagram)
+    via_end = datagram.find(b"\r\n", via + 7)
+    from_end = datagram.find(b"\r\n", from_ + 8)
+    branch_start = datagram.find(b";branch=", via, via_end) + 8
+    tag_start = datagram.rfind(b";tag=", from_, from_end) + 5
+    status = datagram[8:11]
+    method_start = datagram.find(b" ", cseq + 8) + 1
+    method_end = datagram.find(b"\r\n", cseq + 8)
+    number = datagram[cseq + 8 : method_start - 1]
+    method = datagram[method_start:method_end]
+    if (
+        branch_start < 8
+        or tag_start < 5
+        # A list of Vias, a quoted string, a tag inside the brackets: not plain.
+        or b"," in datagram[via:via_end]
+        or b'"' in datagram[via:via_end]
+        or b">" in datagram[tag_start:from_end]
+        or b'"' in datagram[tag_start:from_end]
+        or not status.isdigit()
+        or datagram[11:12] != b" "
+        or not number.isdigit()
+        or len(number) > 10
+        or not method.isalpha()
+        or b"\r\n " in datagram[:end]
+    ):
+        return _match_slowly(datagram)
+    return ReplyKey(
+        int(status),
+        _token(datagram, branch_start, via_end),
+        method,
+        int(number),
+        datagram[call_id + 11 : datagram.find(b"\r\n", call_id + 11)],
+        _token(datagram, tag_start, from_end),
+    )
+
+
+def _token(datagram: bytes, start: int, end: int) -> bytes:
+    match = _TOKEN.match(datagram, start, end)
+    return b"" if match is None else match[0]
+
+
+def _match_slowly(datagram: bytes) -> ReplyKey | None:
+    try:
+        message = parse_message(datagram)
+    except SipParseError:
+        return None
+    branch, tag = message.top_via.branch, message.from_.tag
+    if isinstance(message, Request) or branch is None or tag is None:
+        return None
+    return ReplyKey(
+        message.status,
+        branch.encode("utf-8", "surrogateescape"),
+        message.cseq.method.encode(),
+        message.cseq.number,
+        message.call_id.encode("utf-8", "surrogateescape"),
+        tag.encode("utf-8", "surrogateescape"),
+    )
