@@ -1,0 +1,1 @@
+"""Decisions. Pure: no clock, no randomness, no environment, no I/O. Imports `model` only."""

@@ -1,0 +1,74 @@
+"""step(state, event, policy) -> Decision: the stages of the one flow, in their order.
+
+Each stage is a module with
+
+    advance(state, event, policy) -> Decision    what this event means to this stage
+    wake_at(state, policy) -> float | None       its earliest deadline, monotonic seconds
+
+A stage hands on to later (and, for outcomes, earlier) stages by `Decision.events`; they are folded here, before the
+commit, so that one event from outside is one commit with everything that follows from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from controller.core import drills, escalation, failover, faults, incidents, runs, verdicts
+from controller.model.commands import Command
+from controller.model.events import Event
+from controller.model.facts import Fact
+from controller.model.policy import Policy
+from controller.model.state import Decision, State
+
+
+class Stage(NamedTuple):
+    name: str
+    advance: Callable[[State, Event, Policy], Decision]
+    wake_at: Callable[[State, Policy], float | None]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("verdicts", verdicts.advance, verdicts.wake_at),
+    Stage("faults", faults.advance, faults.wake_at),
+    Stage("incidents", incidents.advance, incidents.wake_at),
+    Stage("runs", runs.advance, runs.wake_at),
+    Stage("failover", failover.advance, failover.wake_at),
+    Stage("escalation", escalation.advance, escalation.wake_at),
+    Stage("drills", drills.advance, drills.wake_at),
+)
+
+MOST_HANDOFFS = 20_000
+"""A chain of hand-offs longer than this is a defect of a stage, never a legitimate storm."""
+
+
+def step(state: State, event: Event, policy: Policy) -> Decision:
+    """Fold one event through all stages, and whatever they hand to each other.
+
+    Raises RuntimeError when stages hand events to each other without end.
+    """
+    recorded: list[Fact] = []
+    commands: list[Command] = []
+    queue: deque[Event] = deque([event])
+    folded = 0
+    while queue:
+        folded += 1
+        if folded > MOST_HANDOFFS:
+            raise RuntimeError(f"stages hand events to each other without end: {queue[0]!r}")
+        current = queue.popleft()
+        for stage in STAGES:
+            decision = stage.advance(state, current, policy)
+            state = decision.state
+            recorded.extend(decision.facts)
+            commands.extend(decision.commands)
+            queue.extend(decision.events)
+    return Decision(
+        state=state, facts=tuple(recorded), commands=tuple(commands), wake_at=wake_at(state, policy)
+    )
+
+
+def wake_at(state: State, policy: Policy) -> float | None:
+    """The earliest deadline of any stage, monotonic seconds."""
+    deadlines = [deadline for stage in STAGES if (deadline := stage.wake_at(state, policy)) is not None]
+    return min(deadlines, default=None)

@@ -1,0 +1,1 @@
+"""Frozen values. Imports the standard library and `immutables` only."""

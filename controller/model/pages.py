@@ -1,0 +1,61 @@
+"""Pages: who is told, by which channel, until they acknowledge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.model.runbooks import Text
+
+
+class PageState(StrEnum):
+    ACTIVE = "active"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"  # the incident ended first
+    UNDELIVERED = "undelivered"  # escalated to the end and nobody answered
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"  # handed over; not proof that anybody saw it
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    FAILED_PERMANENTLY = "failed_permanently"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    command: str
+    person: str
+    channel: str
+    state: DeliveryState
+    wall: float
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """An aggregate: the escalation of one incident. `level` counts from 0; `round` is the repeat."""
+
+    id: str
+    incident: str
+    state: PageState
+    policy: str
+    level: int = 0
+    round: int = 0
+    drill: bool = False
+    deliveries: tuple[Delivery, ...] = ()
+    opened_wall: float = 0.0
+    acknowledged_by: str = ""
+    acknowledged_wall: float = 0.0
+    next_due: float | None = field(default=None, metadata={"monotonic": True})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageText:
+    """The four lines of a page (what, impact, what we did, what we need), in both languages."""
+
+    what: Text
+    impact: Text
+    did: Text
+    need: Text

@@ -1,0 +1,84 @@
+"""One execution of a runbook revision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.model.moments import Values
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    WAITING = "waiting"  # for a person: approval or manual step
+    ROLLING_BACK = "rolling_back"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # nothing left half done: rolled back, or nothing to roll back
+    NEEDS_PERSON = "needs_person"  # stopped where only a person may go on
+    CANCELLED = "cancelled"
+
+
+class StepState(StrEnum):
+    PENDING = "pending"
+    SKIPPED = "skipped"  # its `when` was false
+    INTENDED = "intended"  # recorded and dispatched; outcome not known yet
+    RETRYING = "retrying"  # waits for its next attempt
+    VERIFYING = "verifying"
+    AWAITING_PERSON = "awaiting_person"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
+
+
+class ActionStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # it did not take effect
+    REFUSED = "refused"  # the far end said no (stale epoch, no such destination)
+    UNKNOWN = "unknown"  # it may have taken effect
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """Where one step of a run stands. `path` is the step names from the top, joined by "/"."""
+
+    path: str
+    state: StepState
+    attempt: int = 0
+    command: str = ""  # id of the command in flight
+    message: str = ""
+    started_wall: float = 0.0
+    finished_wall: float = 0.0
+    order: int = 0  # completion order, for rollback in reverse
+    by: str = ""
+    proof: str = ""
+    data: Values = ()
+    due: float | None = field(default=None, metadata={"monotonic": True})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """An aggregate. `steps` holds a record for every step that is no longer untouched."""
+
+    id: str
+    runbook: str
+    revision: str
+    state: RunState
+    incident: str = ""
+    group: str = ""
+    inputs: Values = ()
+    drill: bool = False
+    started_by: str = "rule"
+    steps: tuple[StepRecord, ...] = ()
+    started_wall: float = 0.0
+    finished_wall: float = 0.0
+    outcome: str = ""
+
+    @property
+    def live(self) -> bool:
+        return self.state in (RunState.RUNNING, RunState.WAITING, RunState.ROLLING_BACK)
+
+    def step(self, path: str) -> StepRecord | None:
+        return next((record for record in self.steps if record.path == path), None)

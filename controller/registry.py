@@ -1,0 +1,53 @@
+"""kind -> adapter, one explicit, lazy line each. Only configured kinds are imported.
+
+What an adapter class offers, by category:
+- probe:    `Parameters` (pydantic model of one target's `with:`), `mass` (bool). A mass probe is built with no
+            arguments, once a prober; any other probe once a target with its validated parameters.
+- action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings.
+- driver:   `Parameters`; built once a group with (GroupPolicy, parameters).
+- notifier: `Parameters`; built once a channel with its parameters.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+PROBES: Mapping[str, str] = {
+    "sip_options": "controller.probes.sip_options:SipOptions",
+    "sip_call": "controller.probes.sip_call:SipCall",
+    "sip_register": "controller.probes.sip_register:SipRegister",
+    "icmp": "controller.probes.icmp:Icmp",
+    "tcp": "controller.probes.tcp:Tcp",
+    "http": "controller.probes.http:Http",
+    "kamailio": "controller.probes.kamailio:Kamailio",
+    "certificate": "controller.probes.certificate:Certificate",
+    "file_age": "controller.probes.file_age:FileAge",
+}
+ACTIONS: Mapping[str, str] = {
+    "http": "controller.actions.http:Http",
+    "command": "controller.actions.command:Command",
+    "kamailio.dispatcher": "controller.actions.kamailio_dispatcher:DispatcherAction",
+}
+DRIVERS: Mapping[str, str] = {
+    "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
+}
+NOTIFIERS: Mapping[str, str] = {
+    "webhook": "controller.notifiers.webhook:Webhook",
+    "smtp": "controller.notifiers.smtp:Smtp",
+    "apprise": "controller.notifiers.apprise:Apprise",
+}
+CATEGORIES: Mapping[str, Mapping[str, str]] = {
+    "probe": PROBES,
+    "action": ACTIONS,
+    "driver": DRIVERS,
+    "notifier": NOTIFIERS,
+}
+
+
+def load(category: str, kind: str) -> type[Any]:
+    """The adapter class. Raises KeyError for an unknown kind, ImportError when its library is not installed."""
+    module, name = CATEGORIES[category][kind].split(":")
+    loaded: type[Any] = getattr(importlib.import_module(module), name)
+    return loaded
