@@ -77,6 +77,8 @@ class Drill:
     finished_wall: float = 0.0
     expires_wall: float = 0.0
     incidents: tuple[str, ...] = ()
+    milestones: tuple[tuple[str, float], ...] = ()  # (detect, decide, switch, verify, acknowledge; Unix seconds)
+    diagnosed: str = ""  # the first fault named
     results: tuple[ObjectiveResult, ...] = ()
     score: float | None = None
     passed: bool | None = None
@@ -84,3 +86,11 @@ class Drill:
     command: str = ""
     undo_attempts: int = 0
     expires_at: float | None = field(default=None, metadata={"monotonic": True})
+    retry_at: float | None = field(default=None, metadata={"monotonic": True})
+
+    @property
+    def live(self) -> bool:
+        return self.state not in (DrillState.FINISHED, DrillState.ABORTED)
+
+    def milestone(self, name: str) -> float | None:
+        return dict(self.milestones).get(name)

@@ -1,0 +1,268 @@
+"""The engine: drains one queue, folds `step` over it, records in one commit, then dispatches.
+
+No command, acknowledgement or snapshot leaves before its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from controller.core.step import step
+from controller.engine.dispatch import Dispatcher
+from controller.engine.recovery import restore
+from controller.model.commands import Command
+from controller.model.errors import StoreError
+from controller.model.events import Event, HealthChanged, Measured, Started, TimerFired, VantageBeat
+from controller.model.facts import Entry, Fact
+from controller.model.policy import Policy
+from controller.model.state import State
+from controller.ports import Clock, Journal
+
+log = logging.getLogger(__name__)
+
+MOST_EVENTS = 512
+"""Folded in one commit."""
+
+SHORTEST_TIMER = 0.005
+"""Seconds; a deadline that a stage leaves in the past can't spin the loop."""
+
+JOURNAL_RETRY = 0.5
+"""Seconds between attempts while the journal can't be written."""
+
+MOST_WAITING = 200_000
+"""Events kept while the journal is unavailable; past it the oldest health changes are dropped, counted, and the
+probers are asked for their verdicts again."""
+
+
+@dataclass(slots=True)
+class EngineCounters:
+    """Monotone counters, read by the metrics collector."""
+
+    events: int = 0
+    commits: int = 0
+    facts: int = 0
+    commands: int = 0
+    dropped: int = 0
+    journal_failures: int = 0
+    longest_fold: float = 0.0  # seconds, since start
+    last_commit_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """What readers see: a state whose facts are all durable. `sequence` is the journal's head."""
+
+    state: State
+    policy: Policy
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: Event
+    reply: asyncio.Future[tuple[Fact, ...]] | None
+
+
+class Engine:
+    """One queue, one writer. `submit` may be called from the loop's thread only."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        policy: Policy,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        clock: Clock,
+    ) -> None:
+        self.policy = policy
+        self.counters = EngineCounters()
+        self._node = node
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._urgent: deque[_Waiting] = deque()
+        self._ordinary: deque[_Waiting] = deque()
+        self._wakeup = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._subscribers: list[Callable[[Sequence[Entry]], None]] = []
+        self._state = State(node=node)
+        self._sequence = 0
+        self._head = ""
+        self._failing_since: float | None = None
+        self._relevant = _failover_relevant(policy)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(state=self._state, policy=self.policy, sequence=self._sequence)
+
+    @property
+    def head(self) -> str:
+        """The digest of the newest recorded entry."""
+        return self._head
+
+    @property
+    def journal_failing(self) -> bool:
+        return self._failing_since is not None
+
+    @property
+    def waiting(self) -> int:
+        """Events not folded yet."""
+        return len(self._urgent) + len(self._ordinary)
+
+    async def open(self) -> None:
+        """Read the journal and take up where it ended. Raises StoreError or ChainBroken."""
+        recovered = await self._journal.open()
+        self._sequence, self._head = recovered.last_sequence, recovered.head
+        now = self._clock.now()
+        self._state = restore(self._node, recovered.aggregates, self.policy, now)
+        self.submit(Started(at=now, node=self._node, recovered=recovered.last_sequence > 0))
+
+    def submit(self, event: Event) -> None:
+        """Queue an event. Outcomes, operators and whatever a failover may wait for go before the rest."""
+        self._put(_Waiting(event, None))
+
+    async def ask(self, event: Event) -> tuple[Fact, ...]:
+        """Queue an event and wait until everything it led to is durable; returns those facts."""
+        reply: asyncio.Future[tuple[Fact, ...]] = asyncio.get_running_loop().create_future()
+        self._put(_Waiting(event, reply))
+        return await reply
+
+    def subscribe(self, listener: Callable[[Sequence[Entry]], None]) -> Callable[[], None]:
+        """`listener` gets every batch of entries after its commit. Returns the way to stop."""
+        self._subscribers.append(listener)
+        return lambda: self._subscribers.remove(listener)
+
+    async def run(self) -> None:
+        """Until cancelled. A defect in a stage stops the engine: a half-folded state is never acted on."""
+        while True:
+            if not self._urgent and not self._ordinary:
+                self._wakeup.clear()
+                await self._wakeup.wait()
+            batch = self._drain()
+            if batch:
+                await self._fold(batch)
+            await asyncio.sleep(0)
+
+    def _put(self, waiting: _Waiting) -> None:
+        event = waiting.event
+        ordinary = isinstance(event, (HealthChanged, Measured, VantageBeat)) and not (
+            isinstance(event, (HealthChanged, Measured)) and event.key.component in self._relevant
+        )
+        (self._ordinary if ordinary else self._urgent).append(waiting)
+        if len(self._ordinary) > MOST_WAITING:
+            self._ordinary.popleft()
+            self.counters.dropped += 1
+        self._wakeup.set()
+
+    def _drain(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._urgent and len(batch) < MOST_EVENTS:
+            batch.append(self._urgent.popleft())
+        while self._ordinary and len(batch) < MOST_EVENTS:
+            batch.append(self._ordinary.popleft())
+        return batch
+
+    async def _fold(self, batch: Sequence[_Waiting]) -> None:
+        began = self._clock.now().mono
+        state = self._state
+        recorded: list[Fact] = []
+        commands: list[Command] = []
+        replies: list[tuple[asyncio.Future[tuple[Fact, ...]], tuple[Fact, ...]]] = []
+        wake: float | None = None
+        for waiting in batch:
+            decision = step(state, waiting.event, self.policy)
+            state, wake = decision.state, decision.wake_at
+            recorded.extend(decision.facts)
+            commands.extend(decision.commands)
+            if waiting.reply is not None:
+                replies.append((waiting.reply, decision.facts))
+        folded = self._clock.now().mono
+        self.counters.longest_fold = max(self.counters.longest_fold, folded - began)
+        if recorded:
+            try:
+                entries = await self._journal.record(recorded)
+            except StoreError as error:
+                await self._wait_for_journal(batch, error)
+                return
+            self._sequence, self._head = entries[-1].sequence, entries[-1].digest
+            self.counters.commits += 1
+            self.counters.facts += len(entries)
+            self.counters.last_commit_seconds = self._clock.now().mono - folded
+        else:
+            entries = ()
+        self._state = state
+        self._journal_works()
+        self.counters.events += len(batch)
+        self.counters.commands += len(commands)
+        for command in commands:
+            self._dispatcher.dispatch(command, state, self.submit)
+        for reply, facts in replies:
+            if not reply.done():
+                reply.set_result(facts)
+        if entries:
+            for listener in tuple(self._subscribers):
+                listener(entries)
+        self._arm(wake)
+
+    async def _wait_for_journal(self, batch: Sequence[_Waiting], error: StoreError) -> None:
+        """Nothing was recorded, so nothing happened: the old state stands, the events wait, a person who asked is
+        told at once. What was decided meanwhile is decided again, after a gap, and therefore not acted upon blindly."""
+        now = self._clock.now().mono
+        if self._failing_since is None:
+            self._failing_since = now
+            log.error(
+                "journal unavailable, observing only: %s", error, extra={"action": "journal_unavailable"}
+            )
+        self.counters.journal_failures += 1
+        for waiting in reversed(batch):
+            if waiting.reply is not None:
+                if not waiting.reply.done():
+                    waiting.reply.set_exception(
+                        StoreError(f"not done, the journal can't be written: {error}")
+                    )
+            elif not isinstance(waiting.event, (VantageBeat, TimerFired)):
+                self._urgent.appendleft(waiting)
+        await asyncio.sleep(JOURNAL_RETRY)
+        at = self._clock.now()
+        gap = TimerFired(at=at, gap=at.mono - self._failing_since)
+        again = [_Waiting(replace(waiting.event, at=at), waiting.reply) for waiting in self._urgent]
+        self._urgent = deque([_Waiting(gap, None), *again])
+
+    def _journal_works(self) -> None:
+        if self._failing_since is not None:
+            seconds = self._clock.now().mono - self._failing_since
+            self._failing_since = None
+            log.warning("journal works again after %.1f s", seconds, extra={"action": "journal_available"})
+
+    def _arm(self, due: float | None) -> None:
+        """The engine's one timer: set to the state's earliest deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is None:
+            return
+        self._timer_due = due
+        delay = max(due - self._clock.now().mono, SHORTEST_TIMER)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        at = self._clock.now()
+        self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
+
+
+def _failover_relevant(policy: Policy) -> frozenset[str]:
+    """Components a group's decision may wait for."""
+    names: set[str] = set()
+    for group in policy.groups.values():
+        names.update(side.component for side in group.sides)
+        names.update(group.edges)
+        if group.echo:
+            names.add(group.echo)
+    return frozenset(names)

@@ -1,0 +1,63 @@
+"""From what the journal gives back to the state the engine starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from immutables import Map
+
+from controller.model.drills import Drill
+from controller.model.facts import Aggregate, Counters
+from controller.model.faults import Fault, FaultKey
+from controller.model.groups import Group, Hold
+from controller.model.incidents import Incident
+from controller.model.moments import Moment
+from controller.model.pages import Page
+from controller.model.policy import Policy
+from controller.model.runs import Run
+from controller.model.state import State
+
+
+def restore(node: str, aggregates: Iterable[Aggregate], policy: Policy, now: Moment) -> State:
+    """Durable state as it was recorded; nothing monotonic survives. A group the journal has never seen starts on
+    its preferred side, unarmed, at epoch 0; one that the configuration no longer has is kept, for the record."""
+    faults: dict[FaultKey, Fault] = {}
+    incidents: dict[str, Incident] = {}
+    runs: dict[str, Run] = {}
+    groups: dict[str, Group] = {
+        name: Group(name=name, active=group.preferred) for name, group in policy.groups.items()
+    }
+    pages: dict[str, Page] = {}
+    drills: dict[str, Drill] = {}
+    holds: dict[str, Hold] = {}
+    counters = Counters()
+    for aggregate in aggregates:
+        match aggregate:
+            case Fault():
+                faults[aggregate.key] = aggregate
+            case Incident():
+                incidents[aggregate.id] = aggregate
+            case Run():
+                runs[aggregate.id] = aggregate
+            case Group():
+                groups[aggregate.name] = aggregate
+            case Page():
+                pages[aggregate.id] = aggregate
+            case Drill():
+                drills[aggregate.id] = aggregate
+            case Hold():
+                holds[aggregate.scope] = aggregate
+            case Counters():
+                counters = aggregate
+    return State(
+        node=node,
+        started_at=now.mono,
+        faults=Map(faults),
+        incidents=Map(incidents),
+        runs=Map(runs),
+        groups=Map(groups),
+        pages=Map(pages),
+        drills=Map(drills),
+        holds=Map(holds),
+        counters=counters,
+    )
