@@ -11,13 +11,14 @@ import dataclasses
 import enum
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from controller.model.drills import Drill
-from controller.model.facts import Aggregate, Counters, Fact
+from controller.model.facts import Aggregate, Counters, Fact, aggregate_key, retired
 from controller.model.faults import Fault
 from controller.model.groups import Group, Hold
 from controller.model.incidents import Incident
@@ -31,47 +32,104 @@ _AGGREGATES: Mapping[str, type[Any]] = {
 }
 
 
+class EncodedFact(NamedTuple):
+    """A fact as the journal keeps it. `aggregates`: (key, canonical JSON, whether it leaves the live state)."""
+
+    payload: str
+    aggregates: tuple[tuple[str, str, bool], ...]
+
+
+_canonical_json = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+_BARE = frozenset({str, int, bool, type(None)})
+
+
+@functools.cache
+def _written_fields(kind: type[Any]) -> tuple[str, ...] | None:
+    """The fields of a dataclass that are written; None when `kind` is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(item.name for item in dataclasses.fields(kind) if not item.metadata.get("monotonic"))
+
+
 def plain(value: object) -> Any:
-    """`value` as JSON types. NamedTuples and tuples become lists, dataclasses objects, enums their value."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value.value if isinstance(value, enum.Enum) else value
+    """`value` as JSON types. NamedTuples and tuples become lists, dataclasses objects, enums their value.
+
+    A NaN or an infinity, which JSON has no word for, becomes null.
+    """
+    kind: Any = type(value)
+    if kind in _BARE:
+        return value
+    if kind is float:
+        return value if math.isfinite(typing.cast(float, value)) else None
     if isinstance(value, enum.Enum):
         return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: plain(getattr(value, item.name))
-            for item in dataclasses.fields(value)
-            if not item.metadata.get("monotonic")
-        }
+    names = _written_fields(kind)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
+        return [item if type(item) in _BARE else plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
-    raise TypeError(f"cannot encode {type(value).__name__}")
+    if isinstance(value, (str, int, float)):
+        return value
+    raise TypeError(f"cannot encode {kind.__name__}")
 
 
 def canonical(value: object) -> str:
     """Canonical JSON: sorted keys, no spaces, UTF-8 text as itself."""
-    return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    return _canonical_json(plain(value))
+
+
+def encode_fact(fact: Fact) -> EncodedFact:
+    """The payload and, encoded once for both uses, the aggregates it changes. Stable for the same fact.
+
+    What is no Unicode text (lone surrogates from a malformed message) is replaced by "?".
+    """
+    aggregates = tuple(
+        (aggregate_key(aggregate), encode_aggregate(aggregate), retired(aggregate))
+        for aggregate in fact.changed
     )
+    # Written out by hand so that an aggregate is encoded once; the keys are in canonical order.
+    payload = (
+        f'{{"actor":{_canonical_json(fact.actor)},"changed":[{",".join(text for _, text, _ in aggregates)}]'
+        f',"data":{canonical(dict(fact.data))},"subject":{_canonical_json(fact.subject)},"version":{VERSION}}}'
+    )
+    try:
+        payload.encode()
+    except UnicodeEncodeError:
+        return EncodedFact(
+            _printable(payload),
+            tuple((_printable(key), _printable(text), gone) for key, text, gone in aggregates),
+        )
+    return EncodedFact(payload, aggregates)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def fact_payload(fact: Fact) -> str:
-    """The payload of a journal entry. Stable for the same fact."""
-    return canonical(
-        {
-            "version": VERSION,
-            "subject": fact.subject,
-            "actor": fact.actor,
-            "data": dict(fact.data),
-            "changed": [
-                {"type": type(aggregate).__name__, "value": plain(aggregate)} for aggregate in fact.changed
-            ],
-        }
-    )
+    """The payload of a journal entry."""
+    return encode_fact(fact).payload
+
+
+def encode_aggregate(aggregate: Aggregate) -> str:
+    """One aggregate with its type, as it stands in `changed`."""
+    return f'{{"type":"{type(aggregate).__name__}","value":{canonical(aggregate)}}}'
+
+
+def decode_aggregate(text: str) -> Aggregate | None:
+    """The aggregate that `encode_aggregate` wrote; None for a kind this version does not know.
+
+    Raises ValueError, KeyError or TypeError for a text it did not write.
+    """
+    found = decode_aggregates({"changed": [json.loads(text)]})
+    return found[0] if found else None
 
 
 def decode_aggregates(payload: Mapping[str, Any]) -> list[Aggregate]:
