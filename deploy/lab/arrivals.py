@@ -102,7 +102,7 @@ def capture(path: Path, interface: str = "eth0") -> None:
         while True:
             frame, link = sock.recvfrom(65535)
             at = time.monotonic()
-            if link[2] == socket.PACKET_OUTGOING:  # type: ignore[attr-defined]
+            if link[2] == socket.PACKET_OUTGOING:
                 continue
             arrival = parse_invite(frame, at)
             if arrival is not None:
