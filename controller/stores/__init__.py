@@ -1,0 +1,1 @@
+"""Where facts are kept: the node's own journal, and the archive it ships to."""

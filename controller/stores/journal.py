@@ -1,0 +1,343 @@
+"""The node's own journal: SQLite, one writer thread, group commit.
+
+Facts and intents are here, on the disk, before any command leaves. Several `record` calls that wait at the same time
+share one transaction and one fsync, in the order they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from controller.model.chain import Head, Linked, beginning, broken_links, changed_texts, head_of, link
+from controller.model.encoding import decode_aggregate
+from controller.model.errors import ChainBroken, StoreError, StoreFull
+from controller.model.facts import Aggregate, Entry, Fact
+from controller.ports import Recovered
+from controller.stores import journal_file
+from controller.stores.journal_reader import JournalReader
+
+_log = logging.getLogger(__name__)
+
+_IDLE_CHECKPOINT = 1.0  # seconds without a commit before the write-ahead log is folded into the file
+_LARGEST_LOG = 16 * 1024 * 1024  # bytes of payload after which it is folded in busy times too
+
+
+class _Request(NamedTuple):
+    facts: Sequence[Fact]
+    answer: asyncio.Future[Sequence[Entry]]
+    loop: asyncio.AbstractEventLoop
+
+
+class SqliteJournal:
+    """ports.Journal on one file (with `-wal` and `-shm` beside it, `.lock` and `.head`).
+
+    `tail` newest entries are verified at start. `size_limit` in bytes caps the file (0: the disk is the limit).
+    A process killed at any moment loses nothing that `record` returned; neither does a power cut, if the disk
+    keeps what fsync said.
+    """
+
+    def __init__(self, path: Path, node: str, *, tail: int = 1000, size_limit: int = 0) -> None:
+        self._path = path
+        self._node = node
+        self._tail = tail
+        self._size_limit = size_limit
+        self._head = beginning(node)
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._reader = JournalReader(path)
+        self._lock: int | None = None
+        self._anchor: int | None = None
+        self._failure: StoreError | None = None
+        self._unfolded = 0  # bytes of payload since the last checkpoint
+
+    @property
+    def head(self) -> Head:
+        """The newest durable entry: what reports, pages and other nodes keep as an anchor."""
+        return self._head
+
+    @property
+    def reader(self) -> JournalReader:
+        return self._reader
+
+    async def open(self) -> Recovered:
+        recovered = await asyncio.to_thread(self._open)
+        try:
+            await self._reader.open()
+        except BaseException:
+            self._release()
+            raise
+        self._writer = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+        self._writer.start()
+        return recovered
+
+    async def record(self, facts: Sequence[Fact]) -> Sequence[Entry]:
+        """A caller that is cancelled while it waits can't tell whether its facts were recorded."""
+        if self._writer is None:
+            raise StoreError(f"{self._path}: the journal is not open")
+        if not facts:
+            return ()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[Entry]] = loop.create_future()
+        self._requests.put(_Request(facts, answer, loop))
+        return await answer
+
+    def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
+        return self._reader.entries(after=after, incident=incident, limit=limit)
+
+    async def verify(self) -> Sequence[str]:
+        return await self._reader.verify(anchors=(self._head,))
+
+    async def close(self) -> None:
+        """Writes what waits, then lets go of the file. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._requests.put(None)
+            await asyncio.to_thread(writer.join)
+        await self._reader.close()
+        self._release()
+
+    # Opening: on a worker thread.
+
+    def _open(self) -> Recovered:
+        try:
+            self._take_lock()
+            self._make_file()
+            self._connection = connection = journal_file.connect(self._path)
+            if self._size_limit:
+                connection.execute(f"PRAGMA max_page_count={self._size_limit // journal_file.PAGE_SIZE}")
+            with journal_file.mapped(self._path):
+                return self._recover(connection)
+        except BaseException:
+            self._release()
+            raise
+
+    def _take_lock(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._path.with_name(self._path.name + ".lock")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise StoreError(
+                f"{self._path}: another controller (process {holder}) has this journal open"
+            ) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _make_file(self) -> None:
+        """Readable by its owner only: payloads name people. The directory entry is made durable."""
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        else:
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        self._anchor = os.open(self._anchor_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _recover(self, connection: sqlite3.Connection) -> Recovered:
+        newest = journal_file.read_newest(connection, self._tail)
+        head = journal_file.read_head(connection)
+        last = head_of(newest[-1]) if newest else None
+        if head != last:
+            stored, found = (0 if one is None else one.sequence for one in (head, last))
+            raise ChainBroken(f"{self._path}: its head is sequence {stored} and its newest entry {found}")
+        if newest:
+            first = newest[0]
+            problems = broken_links(newest, beginning(first.node) if first.sequence == 1 else None)
+            if problems:
+                raise ChainBroken(f"{self._path}: {'; '.join(problems[:5])}")
+        if head is not None and head.node != self._node:
+            raise StoreError(f"{self._path}: it is the journal of node {head.node!r}, not of {self._node!r}")
+        self._head = head or beginning(self._node)
+        self._check_anchor(connection)
+        aggregates = self._read_aggregates(connection)
+        return Recovered(aggregates, self._head.sequence, self._head.digest)
+
+    def _read_aggregates(self, connection: sqlite3.Connection) -> list[Aggregate]:
+        """The live state. Each aggregate must be what the entry that set it says."""
+        changed: dict[int, frozenset[str] | None] = {}
+        aggregates: list[Aggregate] = []
+        for key, text, sequence in journal_file.read_aggregates(connection):
+            if sequence not in changed:
+                found = journal_file.read_entries(connection, after=sequence - 1, limit=1)
+                if not found or found[0].sequence != sequence:
+                    raise ChainBroken(f"{self._path}: {key} was set by sequence {sequence}, which is missing")
+                changed[sequence] = changed_texts(found[0]) if found[0].payload else None
+            texts = changed[sequence]
+            if texts is not None and text not in texts:
+                raise ChainBroken(f"{self._path}: {key} is not as sequence {sequence} recorded it")
+            try:
+                aggregate = decode_aggregate(text)
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreError(
+                    f"{self._path}: {key} (sequence {sequence}) can't be read: {error}"
+                ) from error
+            if aggregate is not None:
+                aggregates.append(aggregate)
+        return aggregates
+
+    # The anchor: the head, in a file of its own. It shows what the chain can't: a journal that lost its tail.
+
+    @property
+    def _anchor_path(self) -> Path:
+        return self._path.with_name(self._path.name + ".head")
+
+    def _check_anchor(self, connection: sqlite3.Connection) -> None:
+        """An unreadable or older anchor says nothing: it is written after the commit and not synced."""
+        assert self._anchor is not None
+        try:
+            sequence, digest = json.loads(os.pread(self._anchor, 256, 0))
+        except (ValueError, TypeError):
+            return
+        if not isinstance(sequence, int):
+            return
+        if sequence > self._head.sequence:
+            raise ChainBroken(
+                f"{self._path}: it ends at sequence {self._head.sequence}, but sequence {sequence} was acknowledged"
+                f" (to accept the loss, remove {self._anchor_path.name})"
+            )
+        found = journal_file.read_entries(connection, after=sequence - 1, limit=1)
+        if sequence > 0 and (not found or found[0].digest != digest):
+            raise ChainBroken(
+                f"{self._path}: sequence {sequence} is not the entry that was acknowledged"
+                f" (to accept the change, remove {self._anchor_path.name})"
+            )
+
+    def _write_anchor(self) -> None:
+        assert self._anchor is not None
+        line = json.dumps([self._head.sequence, self._head.digest]).ljust(255) + "\n"
+        try:
+            os.pwrite(self._anchor, line.encode(), 0)
+        except OSError as error:  # an older anchor is still true
+            _log.warning("anchor not written: %s", error, extra={"action": "journal.anchor"})
+
+    # Writing: on the writer thread.
+
+    def _write(self) -> None:
+        while True:
+            try:
+                waiting = [self._requests.get(timeout=_IDLE_CHECKPOINT if self._unfolded else None)]
+            except queue.Empty:
+                self._checkpoint()
+                continue
+            try:
+                while True:
+                    waiting.append(self._requests.get_nowait())
+            except queue.Empty:
+                pass
+            requests = [request for request in waiting if request is not None]
+            if requests:
+                self._commit(requests)
+            if len(requests) < len(waiting):
+                self._checkpoint()
+                return
+            if self._unfolded > _LARGEST_LOG:
+                self._checkpoint()
+
+    def _commit(self, requests: list[_Request]) -> None:
+        assert self._connection is not None
+        head, linked = self._head, list[Linked]()
+        answers: list[tuple[_Request, Sequence[Entry] | StoreError]] = []
+        for request in requests:
+            try:
+                part = link(request.facts, head)
+            except (TypeError, ValueError, RecursionError) as error:
+                answers.append((request, StoreError(f"{self._path}: a fact can't be written: {error}")))
+                continue
+            answers.append((request, [entry for entry, _ in part]))
+            linked += part
+            head = head_of(part[-1].entry)
+        if linked:
+            try:
+                self._transact(linked)
+            except StoreError as error:
+                answers = [(request, error) for request, _ in answers]
+            except Exception as error:
+                # The thread must outlive a defect of its own, or every later caller would wait for ever.
+                _log.exception("commit failed", extra={"action": "journal.defect"})
+                self._failure = StoreError(f"{self._path}: {error!r}")
+                answers = [(request, self._failure) for request, _ in answers]
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Sequence[Entry] | StoreError]]] = {}
+        for answered in answers:
+            by_loop.setdefault(answered[0].loop, []).append(answered)
+        for loop, its in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, its)
+            except (
+                RuntimeError
+            ):  # the loop is closed: nobody waits any more, and what is recorded is recorded
+                _log.warning("nobody waits for a commit", extra={"action": "journal.abandoned"})
+
+    def _transact(self, linked: Sequence[Linked]) -> None:
+        assert self._connection is not None
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with journal_file.mapped(self._path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    journal_file.append(self._connection, linked)
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+        except StoreFull:
+            raise
+        except StoreError as error:
+            # After a failed write or fsync nobody knows what is on the disk (the kernel may have dropped the dirty
+            # pages and will say so only once): going on could acknowledge what is lost. Opening again finds out.
+            self._failure = StoreError(f"{error}; the journal takes nothing more until it is opened again")
+            raise self._failure from error
+        self._head = head_of(linked[-1].entry)
+        self._unfolded += sum(len(entry.payload) for entry, _ in linked)
+        self._write_anchor()
+
+    def _checkpoint(self) -> None:
+        """Fold the write-ahead log into the file; a failure leaves it in the log, which is as good."""
+        assert self._connection is not None
+        self._unfolded = 0
+        try:
+            with journal_file.mapped(self._path):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except StoreError as error:
+            _log.warning("checkpoint failed: %s", error, extra={"action": "journal.checkpoint"})
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        for descriptor in (self._anchor, self._lock):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._anchor = self._lock = None
+
+
+def _resolve(answers: list[tuple[_Request, Sequence[Entry] | StoreError]]) -> None:
+    for request, answer in answers:
+        if request.answer.done():  # cancelled
+            continue
+        if isinstance(answer, StoreError):
+            request.answer.set_exception(answer)
+        else:
+            request.answer.set_result(answer)

@@ -1,0 +1,1 @@
+"""Values and fakes that tests are built from."""
