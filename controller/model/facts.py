@@ -101,6 +101,7 @@ class FactKind(StrEnum):
     MANUAL_DONE = "manual_done"
     MANUAL_OVERDUE = "manual_overdue"
     RUN_FINISHED = "run_finished"
+    GROUP_ADOPTED = "group_adopted"
     GROUP_ARMED = "group_armed"
     GROUP_DISARMED = "group_disarmed"
     READINESS_TICKED = "readiness_ticked"

@@ -121,9 +121,28 @@ class Switch:
     attempt: int = 1
     command: str = ""
     verb_in_flight: DriverVerb | None = None
-    undo: tuple[DriverVerb, ...] = ()  # what compensation must take back, latest first
+    undo: tuple[DriverVerb, ...] = ()  # what compensation does, in this order; see core/compensation.py
+    resume: Phase | None = None  # where READING_BACK returns to
+    reads: int = 0  # failed attempts to read back
+    failure: str = ""  # why it is being compensated, or stopped
+    live_calls: int | None = None  # on the old side, at the last count
     walls: tuple[tuple[str, float], ...] = ()
     detail: Values = ()
+    due: float | None = field(default=None, metadata={"monotonic": True})
+    drain_until: float | None = field(default=None, metadata={"monotonic": True})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upkeep:
+    """One act on an idle group: REASSERT of drifted edges, UNFENCE of a side that comes back as the standby (its
+    outcome read back by CONFIRM_FENCE). Without a command it waits for its next attempt."""
+
+    verb: DriverVerb
+    side: str
+    epoch: int
+    command: str = ""
+    attempt: int = 1
+    by: str = ""
     due: float | None = field(default=None, metadata={"monotonic": True})
 
 
@@ -144,7 +163,12 @@ class ManualCheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """An aggregate. `automatic_walls` are the completion times of recent automatic switches."""
+    """An aggregate. `automatic_walls` are the completion times of recent automatic switches.
+
+    `epoch` 0: nothing was ever asserted; the first read of the edges adopts what they say.
+    `fenced`: sides that must be let back in before they can take calls. `edge_epoch`: the highest any edge showed.
+    `read_at`, `fence_ready`: of the last successful read; None until one succeeded in this process.
+    """
 
     name: str
     active: str
@@ -159,7 +183,15 @@ class Group:
     unreachable_edges: tuple[str, ...] = ()
     last_switch: str = ""
     last_outcome: SwitchOutcome | None = None
-    reading_back: str = ""  # command id of the reconciliation read in flight
+    fenced: tuple[str, ...] = ()
+    edge_epoch: int = 0
+    upkeep: Upkeep | None = None
+    shadowed: str = ""  # the incident whose switch was last only described
+    ended_wall: float = 0.0  # of the last switch
+    reading_back: str = field(default="", metadata={"monotonic": True})  # the reconciliation read in flight
+    read_due: float | None = field(default=None, metadata={"monotonic": True})  # it counts as lost from then on
+    read_at: float | None = field(default=None, metadata={"monotonic": True})
+    fence_ready: bool | None = field(default=None, metadata={"monotonic": True})
     next_read: float | None = field(default=None, metadata={"monotonic": True})
 
 

@@ -104,9 +104,11 @@ class ReadinessItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """After the redirect, `calls` test calls by `rung` must be answered by the target side."""
+    """After the redirect, `calls` test calls by `rung` must be answered by the target side, with audio both ways
+    and, unless empty, in `codec` (the name in the answer's rtpmap, RFC 8866 6.6)."""
 
     rung: RungKey
+    codec: str = ""
     calls: int = 1
     timeout: float = 3.0
     attempts: int = 3
@@ -162,6 +164,7 @@ class GroupPolicy:
     automatic_failback: bool = False
     drain_deadline: float = 60.0
     step_timeout: float = 1.0  # of one driver verb
+    freeze_timeout: float = 0.2  # of a failover's freeze: a hung side never answers it, and is fenced next
     reconcile_interval: float = 1.0
     runbook: str = "failover"
     last_resort: str = "both-sides-down"  # runbook
