@@ -1,0 +1,107 @@
+"""Calls to the running controller over its Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+
+from controller.cli.exits import Exit
+from controller.model.errors import ThirdRingError
+
+TIMEOUT = 15.0
+"""Seconds one call may take."""
+
+
+class CallFailed(ThirdRingError):
+    """A call that did not do what was asked, with the exit code it leads to."""
+
+    def __init__(self, message: str, code: Exit, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reasons = reasons
+
+
+class Client:
+    """`socket` is the path of the controller's control socket."""
+
+    def __init__(self, socket: str) -> None:
+        self.socket = socket
+
+    def get(self, path: str, **query: str | int) -> Any:
+        return asyncio.run(self._call("GET", path, None, query))
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+        return asyncio.run(self._call("POST", path, body or {}, {}))
+
+    def delete(self, path: str) -> Any:
+        return asyncio.run(self._call("DELETE", path, None, {}))
+
+    def text(self, path: str, **query: str | int) -> str:
+        return str(asyncio.run(self._call("GET", path, None, query, as_text=True)))
+
+    async def events(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
+        """The entries of a server-sent stream, until the controller ends it. Raises CallFailed."""
+        try:
+            async with (
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=self.socket)) as session,
+                session.get(
+                    f"http://controller{path}", params=query, timeout=aiohttp.ClientTimeout(sock_read=60)
+                ) as response,
+            ):
+                async for line in response.content:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._unreachable(error) from None
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        query: Mapping[str, str | int],
+        *,
+        as_text: bool = False,
+    ) -> Any:
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(path=self.socket),
+                    timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                ) as session,
+                session.request(method, f"http://controller{path}", json=body, params=query) as response,
+            ):
+                if response.status >= 400:
+                    raise _failed(response.status, await response.text())
+                return await response.text() if as_text else await response.json()
+        except TimeoutError:
+            raise CallFailed(
+                f"the controller at {self.socket} did not answer within {TIMEOUT:g} s; whether it was done is unknown",
+                Exit.UNREACHABLE,
+            ) from None
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> CallFailed:
+        return CallFailed(
+            f"no controller answers at {self.socket} ({error}); is `thirdring run` running, and is this its socket? "
+            "(--socket or THIRDRING_SOCKET)",
+            Exit.UNREACHABLE,
+        )
+
+
+def _failed(status: int, text: str) -> CallFailed:
+    try:
+        problem = json.loads(text)
+    except json.JSONDecodeError:
+        problem = {"title": text[:200]}
+    detail = str(problem.get("detail") or problem.get("title") or status)
+    if status == 409:
+        return CallFailed(detail, Exit.REFUSED, tuple(problem.get("reasons", ())))
+    if status == 404:
+        return CallFailed(detail, Exit.NOT_FOUND)
+    return CallFailed(detail, Exit.USAGE if status == 400 else Exit.PROBLEM)

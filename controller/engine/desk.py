@@ -1,0 +1,78 @@
+"""What readers and operators may ask of a running controller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from controller.core.explanation import Explanation, explain
+from controller.core.plan import Plan, plan
+from controller.core.step import step
+from controller.engine.loop import Engine, EngineCounters, Snapshot
+from controller.model.events import Event
+from controller.model.facts import Entry, Fact, FactKind
+from controller.model.moments import Values
+from controller.ports import Clock, Journal
+
+
+class Desk:
+    """Snapshots, durable requests, the timeline, and plans that do nothing."""
+
+    def __init__(self, engine: Engine, journal: Journal, clock: Clock) -> None:
+        self._engine = engine
+        self._journal = journal
+        self.clock = clock
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._engine.snapshot
+
+    @property
+    def counters(self) -> EngineCounters:
+        return self._engine.counters
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting
+
+    @property
+    def journal_failing(self) -> bool:
+        return self._engine.journal_failing
+
+    @property
+    def head(self) -> str:
+        return self._engine.head
+
+    async def ask(self, event: Event) -> tuple[Fact, ...]:
+        """Submit an operator's event; returns the facts it led to, all durable. Raises StoreError."""
+        return await self._engine.ask(event)
+
+    def subscribe(self, listener: Callable[[Sequence[Entry]], None]) -> Callable[[], None]:
+        return self._engine.subscribe(listener)
+
+    def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
+        return self._journal.entries(after=after, incident=incident, limit=limit)
+
+    async def verify(self) -> Sequence[str]:
+        return await self._journal.verify()
+
+    def rehearse(self, event: Event) -> tuple[Fact, ...]:
+        """The facts this request would lead to now. Nothing is recorded and nothing is done."""
+        snapshot = self._engine.snapshot
+        return step(snapshot.state, event, snapshot.policy).facts
+
+    def plan_run(self, runbook: str, inputs: Values) -> Plan | None:
+        """What a run of this runbook would do; None when there is no such runbook."""
+        snapshot = self._engine.snapshot
+        found = snapshot.policy.runbooks.get(runbook)
+        return None if found is None else plan(found, inputs, snapshot.state, snapshot.policy)
+
+    async def explain(self, incident: str) -> Explanation:
+        """Why this incident is what it is, from the journal and the last evaluation of every rule."""
+        entries = [entry async for entry in self._journal.entries(incident=incident, limit=100_000)]
+        return explain(self._engine.snapshot.state, entries, incident)
+
+
+def refused(facts: Sequence[Fact]) -> Fact | None:
+    """The fact that says a request was refused, if one does."""
+    kinds = (FactKind.REQUEST_REFUSED, FactKind.SWITCH_REFUSED, FactKind.APPROVAL_STALE)
+    return next((fact for fact in facts if fact.kind in kinds), None)

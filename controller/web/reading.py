@@ -1,0 +1,160 @@
+"""GET routes: snapshots and the timeline."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from controller.engine.desk import Desk
+from controller.model.encoding import plain
+from controller.web.problems import BadRequest
+from controller.web.stream import stream_timeline
+from controller.web.views import component_health, component_view, entry_view, incident_view, status_view
+
+DESK = web.AppKey("desk", Desk)
+
+
+def add_reading_routes(application: web.Application) -> None:
+    application.router.add_get("/api/v1/status", status)
+    application.router.add_get("/api/v1/components", components)
+    application.router.add_get("/api/v1/components/{name}", component)
+    application.router.add_get("/api/v1/incidents", incidents)
+    application.router.add_get("/api/v1/incidents/{incident}", incident)
+    application.router.add_get("/api/v1/incidents/{incident}/explanation", explanation)
+    application.router.add_get("/api/v1/timeline", timeline)
+    application.router.add_get("/api/v1/events", events)
+    application.router.add_get("/api/v1/runbooks", runbooks)
+    application.router.add_get("/api/v1/runs/{run}", run)
+    application.router.add_get("/api/v1/drills", drills)
+    application.router.add_get("/api/v1/verification", verification)
+
+
+async def status(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    return web.json_response(
+        status_view(desk.snapshot, desk.clock.now(), desk.head, journal_failing=desk.journal_failing)
+    )
+
+
+async def components(request: web.Request) -> web.Response:
+    """`?health=DOWN` keeps those alone; at most `?limit=` (200)."""
+    desk = request.app[DESK]
+    wanted = request.query.get("health", "")
+    limit = number(request, "limit", 200)
+    names = [
+        name
+        for name in desk.snapshot.policy.components
+        if not wanted or component_health(name, desk.snapshot) == wanted
+    ]
+    views = [component_view(name, desk.snapshot) for name in names[:limit]]
+    return web.json_response({"total": len(names), "components": views})
+
+
+async def component(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    name = request.match_info["name"]
+    if name not in desk.snapshot.policy.components:
+        raise web.HTTPNotFound(text=f"no component named {name}")
+    return web.json_response(component_view(name, desk.snapshot))
+
+
+async def incidents(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    everything = sorted(desk.snapshot.state.incidents.values(), key=lambda item: -item.opened_wall)
+    if request.query.get("open") == "true":
+        everything = [item for item in everything if item.open]
+    return web.json_response(
+        {
+            "total": len(everything),
+            "incidents": [
+                incident_view(item, desk.snapshot) for item in everything[: number(request, "limit", 50)]
+            ],
+        }
+    )
+
+
+async def incident(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    found = desk.snapshot.state.incidents.get(request.match_info["incident"])
+    if found is None:
+        raise web.HTTPNotFound(text=f"no incident {request.match_info['incident']}")
+    return web.json_response(incident_view(found, desk.snapshot))
+
+
+async def explanation(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    name = request.match_info["incident"]
+    if name not in desk.snapshot.state.incidents:
+        raise web.HTTPNotFound(text=f"no incident {name}")
+    return web.json_response(plain(await desk.explain(name)))
+
+
+async def timeline(request: web.Request) -> web.Response:
+    """Oldest first, after `?after=` (a sequence), of `?incident=`, at most `?limit=` (1000)."""
+    desk = request.app[DESK]
+    entries = desk.entries(
+        after=number(request, "after", 0),
+        incident=request.query.get("incident", ""),
+        limit=min(number(request, "limit", 1000), 10_000),
+    )
+    return web.json_response({"entries": [entry_view(entry) async for entry in entries]})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    desk = request.app[DESK]
+    last = request.headers.get("Last-Event-ID", "")
+    after = int(last) if last.isdigit() else number(request, "after", desk.snapshot.sequence)
+    return await stream_timeline(request, desk, incident=request.query.get("incident", ""), after=after)
+
+
+async def runbooks(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    return web.json_response(
+        {
+            "runbooks": [
+                {
+                    "name": book.name,
+                    "revision": book.revision,
+                    "title": plain(book.title),
+                    "summary": plain(book.summary),
+                    "clause": book.clause,
+                    "inputs": list(book.inputs),
+                    "steps": [step.name for step in book.steps],
+                }
+                for book in desk.snapshot.policy.runbooks.values()
+            ]
+        }
+    )
+
+
+async def run(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    found = desk.snapshot.state.runs.get(request.match_info["run"])
+    if found is None:
+        raise web.HTTPNotFound(text=f"no run {request.match_info['run']}")
+    return web.json_response(plain(found))
+
+
+async def drills(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    return web.json_response(
+        {
+            "scenarios": [plain(scenario) for scenario in desk.snapshot.policy.scenarios.values()],
+            "drills": [plain(drill) for drill in desk.snapshot.state.drills.values()],
+        }
+    )
+
+
+async def verification(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    violations = list(await desk.verify())
+    return web.json_response({"intact": not violations, "violations": violations, "head": desk.head})
+
+
+def number(request: web.Request, name: str, default: int) -> int:
+    """A non-negative whole number from the query. Raises BadRequest."""
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise BadRequest(f"{name} must be a whole number, not {text!r}")
+    return int(text)
