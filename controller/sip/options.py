@@ -92,39 +92,34 @@ def match_response(datagram: bytes) -> ReplyKey | None:
     branch_start = datagram.find(b";branch=", via, via_end) + 8
     tag_start = datagram.rfind(b";tag=", from_, from_end) + 5
     status = datagram[8:11]
-    method_start = datagram.find(b" ", cseq + 8) + 1
-    method_end = datagram.find(b"\r\n", cseq + 8)
-    number = datagram[cseq + 8 : method_start - 1]
-    method = datagram[method_start:method_end]
+    number, _, method = datagram[cseq + 8 : datagram.find(b"\r\n", cseq + 8)].partition(b" ")
+    call_id_value = datagram[call_id + 11 : datagram.find(b"\r\n", call_id + 11)]
+    via_rest = datagram[via:via_end]
+    tag_rest = datagram[tag_start:from_end]
+    branch = _TOKEN.match(datagram, branch_start, via_end)
+    tag = _TOKEN.match(datagram, tag_start, from_end)
     if (
-        branch_start < 8
+        branch is None
+        or branch_start < 8
+        or tag is None
         or tag_start < 5
-        # A list of Vias, a quoted string, a tag inside the brackets: not plain.
-        or b"," in datagram[via:via_end]
-        or b'"' in datagram[via:via_end]
-        or b">" in datagram[tag_start:from_end]
-        or b'"' in datagram[tag_start:from_end]
         or not status.isdigit()
+        or not b"100" <= status <= b"699"
         or datagram[11:12] != b" "
         or not number.isdigit()
-        or len(number) > 10
+        or len(number) > 9
         or not method.isalpha()
-        or b"\r\n " in datagram[:end]
+        or not call_id_value
+        # A list of Vias, a quoted string, a tag inside the brackets, a folded line: not plain.
+        or b"," in via_rest
+        or b'"' in via_rest
+        or b">" in tag_rest
+        or b'"' in tag_rest
+        or datagram.find(b"\r\n ", 0, end) >= 0
+        or datagram.find(b"\r\n\t", 0, end) >= 0
     ):
         return _match_slowly(datagram)
-    return ReplyKey(
-        int(status),
-        _token(datagram, branch_start, via_end),
-        method,
-        int(number),
-        datagram[call_id + 11 : datagram.find(b"\r\n", call_id + 11)],
-        _token(datagram, tag_start, from_end),
-    )
-
-
-def _token(datagram: bytes, start: int, end: int) -> bytes:
-    match = _TOKEN.match(datagram, start, end)
-    return b"" if match is None else match[0]
+    return ReplyKey(int(status), branch[0], method, int(number), call_id_value, tag[0])
 
 
 def _match_slowly(datagram: bytes) -> ReplyKey | None:

@@ -199,12 +199,12 @@ def _connection(value: str) -> str:
         raise SdpError(f"malformed c= line {value[:80]!r}")
     address = fields[2].partition("/")[0]
     try:
-        return str(ipaddress.ip_address(address))
+        ipaddress.ip_address(address)
     except ValueError:
         # A host name is allowed (RFC 8866 5.7), though nearly nobody sends one.
         if _HOST.fullmatch(address) is None or address.replace(".", "").isdigit():
             raise SdpError(f"malformed connection address {address[:80]!r}") from None
-        return address
+    return address
 
 
 def _port(text: str) -> int:
