@@ -1,0 +1,1 @@
+"""Who may act: leadership, held by one node at a time."""
