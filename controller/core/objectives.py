@@ -1,0 +1,175 @@
+"""The arithmetic of a group: its worst-case outage against its RTO, and the false verdicts its probing would give.
+
+    outage = interval x fall + probe deadline + decide + fence + redirect + edge transaction timer
+
+The first two terms come from the ladder actually used: the slowest failover-relevant rung decides, because every kind
+of evidence must have arrived. The others are allowances a person declares (and a bench measures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.model.health import RungKey
+from controller.model.moments import Values
+from controller.model.policy import GroupPolicy, Policy, RungPolicy, TimeBudget
+
+MONTH = 30 * 86400.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowances:
+    """Seconds a switch may take after it is detected. `edge_timer`: how long an edge waits for a silent side before it
+    tries the next, which is what callers already on their way to the dead side wait."""
+
+    decide: float
+    fence: float
+    redirect: float
+    edge_timer: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkedTerm:
+    """One term of the sum with the numbers it was made of, so that it can be shown and checked by hand."""
+
+    name: str
+    seconds: float
+    values: Values = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorstCase:
+    """`detected_by` is the rung that decides; a stall shorter than `rides_out` seconds can't bring it DOWN."""
+
+    budget: TimeBudget
+    terms: tuple[WorkedTerm, ...]
+    detected_by: RungKey
+    rides_out: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FalseDowns:
+    """Expected false DOWN verdicts of one rung, a month and a vantage, at independent packet loss."""
+
+    key: RungKey
+    probes: float  # a month
+    failure: float  # chance that one healthy probe fails
+    expected: float
+
+
+def detection(rung: RungPolicy) -> float:
+    """Seconds from a break to the DOWN verdict, at worst: the break comes just after a probe was answered.
+
+    The verdict needs `fall` failures in a row. At the schedule's pace the last of them is sent `interval x fall` after
+    the break. With enough confirming probes they need not wait for the schedule: after the first failure the others
+    are sent `confirm_interval` apart.
+    """
+    fall = rung.hysteresis.fall
+    scheduled = rung.interval * fall + rung.timeout
+    if rung.confirm < fall - 1 or fall == 1:
+        return scheduled
+    confirmed = rung.interval + rung.timeout + rung.confirm_interval * (fall - 1) + rung.timeout
+    return min(scheduled, confirmed)
+
+
+def rides_out(rung: RungPolicy) -> float:
+    """The shortest complete stall, seconds, that can bring the rung DOWN: it begins as a probe is sent.
+
+    A stall that ends before the last needed probe's deadline lets that probe be answered.
+    """
+    fall = rung.hysteresis.fall
+    scheduled = rung.interval * (fall - 1) + rung.timeout
+    if rung.confirm < fall - 1 or fall == 1:
+        return scheduled
+    return min(scheduled, rung.timeout + rung.confirm_interval * (fall - 1) + rung.timeout)
+
+
+def probe_failure(loss: float, copies: int) -> float:
+    """The chance that a healthy target's probe fails, when each packet is lost with chance `loss` each way and
+    independently: every copy must lose its request or its reply."""
+    round_trip = 1.0 - (1.0 - loss) ** 2
+    return float(round_trip ** max(copies, 1))
+
+
+def false_downs(rung: RungPolicy, loss: float, seconds: float = MONTH) -> float:
+    """Expected runs of at least `fall` failures in a row in `seconds` of probing a healthy target.
+
+    N probes failing independently with chance p hold N (1 - p) p^fall maximal runs of that length. Confirming probes
+    come after a first failure and lengthen no run, so they do not change it. At 2 % loss each way and 10 probes a
+    second, fall 3 gives 1.1 in 30 minutes; two copies with fall 2 give 0.04.
+    """
+    failure = probe_failure(loss, rung.copies)
+    return float(seconds / rung.interval * (1.0 - failure) * failure**rung.hysteresis.fall)
+
+
+def decisive_rungs(group: GroupPolicy, policy: Policy) -> tuple[tuple[RungKey, RungPolicy], ...]:
+    """The scheduled failover-relevant rungs of the group's sides and edges."""
+    names = dict.fromkeys((*(side.component for side in group.sides), *group.edges))
+    return tuple(
+        (RungKey(name, rung.name), rung)
+        for name in names
+        if (component := policy.components.get(name)) is not None
+        for rung in component.ladder
+        if rung.failover_relevant and not rung.on_demand
+    )
+
+
+def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowances) -> WorstCase:
+    """Raises ValueError when there is no rung: then no failure would be seen at all."""
+    rungs = tuple(rungs)
+    if not rungs:
+        raise ValueError("no scheduled failover-relevant rung")
+    key, rung = max(rungs, key=lambda item: detection(item[1]))
+    budget = TimeBudget(
+        detect=detection(rung),
+        decide=allowances.decide,
+        fence=allowances.fence,
+        redirect=allowances.redirect,
+        edge_timer=allowances.edge_timer,
+    )
+    return WorstCase(
+        budget=budget,
+        terms=(
+            WorkedTerm(
+                name="detect",
+                seconds=budget.detect,
+                values=(
+                    ("rung", f"{key.component}.{key.rung}"),
+                    ("interval", rung.interval),
+                    ("fall", rung.hysteresis.fall),
+                    ("timeout", rung.timeout),
+                    ("confirm", rung.confirm),
+                    ("confirm_interval", rung.confirm_interval),
+                ),
+            ),
+            WorkedTerm(name="decide", seconds=budget.decide),
+            WorkedTerm(name="fence", seconds=budget.fence),
+            WorkedTerm(name="redirect", seconds=budget.redirect),
+            WorkedTerm(name="edge_timer", seconds=budget.edge_timer),
+        ),
+        detected_by=key,
+        rides_out=min(rides_out(item) for _, item in rungs),
+    )
+
+
+def false_verdicts(
+    rungs: Iterable[tuple[RungKey, RungPolicy]], loss: float, seconds: float = MONTH
+) -> tuple[FalseDowns, ...]:
+    """Rung by rung, the most expected first. One vantage; k vantages and a second kind of evidence divide it further."""
+    rows = [
+        FalseDowns(
+            key=key,
+            probes=seconds / rung.interval,
+            failure=probe_failure(loss, rung.copies),
+            expected=false_downs(rung, loss, seconds),
+        )
+        for key, rung in rungs
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.expected, row.key)))
+
+
+def fits(group: GroupPolicy) -> bool:
+    """Whether the group may be armed: its worst case is known and not over its RTO."""
+    return group.budget is not None and group.budget.total <= group.rto
