@@ -168,6 +168,7 @@ class Group:
     `epoch` 0: nothing was ever asserted; the first read of the edges adopts what they say.
     `fenced`: sides that must be let back in before they can take calls. `edge_epoch`: the highest any edge showed.
     `read_at`, `fence_ready`: of the last successful read; None until one succeeded in this process.
+    `standby_since`: the side that is not active has stood unbroken since then; None while it does not.
     """
 
     name: str
@@ -192,6 +193,7 @@ class Group:
     read_due: float | None = field(default=None, metadata={"monotonic": True})  # it counts as lost from then on
     read_at: float | None = field(default=None, metadata={"monotonic": True})
     fence_ready: bool | None = field(default=None, metadata={"monotonic": True})
+    standby_since: float | None = field(default=None, metadata={"monotonic": True})
     next_read: float | None = field(default=None, metadata={"monotonic": True})
 
 
