@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from controller import app
 from controller.cli.exits import Exit
 from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table
 from controller.reports.prose import Language, entry_line, fault_name, severity_text
@@ -138,7 +139,7 @@ def timeline(
     """What was seen and done, oldest first."""
     screen: Screen = context.obj
     if journal is not None:
-        entries = asyncio.run(_read(journal, incident, after, limit))
+        entries = asyncio.run(app.read_timeline(journal, incident=incident, after=after, limit=limit))
     else:
         entries = screen.client.get("/api/v1/timeline", incident=incident, after=after, limit=limit)[
             "entries"
@@ -209,7 +210,7 @@ def verify(context: typer.Context, journal: Journal = None) -> None:
     """Check the journal's hash chain and the invariants over it. Exit 1 when something does not hold."""
     screen: Screen = context.obj
     if journal is not None:
-        violations, head, count = asyncio.run(_check(journal))
+        violations, head, count = asyncio.run(app.check_journal(journal))
         answer = {"intact": not violations, "violations": violations, "head": head, "entries": count}
     else:
         answer = screen.client.get("/api/v1/verification")

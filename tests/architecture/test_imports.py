@@ -1,0 +1,147 @@
+"""Who may import whom (the table of the design). A new room must be added here before anything may live in it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "controller"
+
+ROOMS = {
+    "model",
+    "core",
+    "ports",
+    "configuration",
+    "engine",
+    "sip",
+    "probes",
+    "actions",
+    "notifiers",
+    "stores",
+    "leases",
+    "agent",
+    "reports",
+    "web",
+    "cli",
+    "registry",
+    "app",
+    "__main__",
+}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "core": {"model"},
+    "ports": {"model"},
+    "sip": set(),
+    "configuration": {"model", "core"},  # of core only `objectives`: the arithmetic that `check` prints
+    "engine": {"model", "core", "ports"},
+    "probes": {"model", "ports", "sip"},
+    "actions": {"model", "ports", "sip"},
+    "notifiers": {"model", "ports", "sip"},
+    "stores": {"model", "ports"},
+    "leases": {"model", "ports"},
+    "agent": {"model"},
+    "reports": {"model", "core"},  # of core only `timeline`: phases and outage, computed once
+    "web": {"model", "engine", "reports"},  # of engine only `desk` and `loop`'s snapshot
+    "cli": {"model", "reports", "app"},
+    "registry": set(),
+    "__main__": {"cli", "app"},
+}
+"""`app` is the composition root and may import everything."""
+
+ONLY: dict[tuple[str, str], set[str]] = {
+    ("configuration", "core"): {"controller.core.objectives"},
+    ("reports", "core"): {"controller.core.timeline"},
+    ("web", "engine"): {"controller.engine.desk", "controller.engine.loop"},
+}
+
+STANDARD_ONLY = {"model": {"immutables"}, "core": {"immutables"}, "sip": set[str](), "ports": set[str]()}
+"""Rooms that use the standard library and these alone."""
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            if node.module and node.module.count(".") < 2:
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+SOURCES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")
+
+
+def room_of_file(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    room = room_of_file(path)
+    assert room in ROOMS, f"{path} lives in a room the design does not have"
+    if room == "app":
+        return
+    for module in imports_of(path):
+        if not module.startswith("controller"):
+            continue
+        target = room_of(module)
+        if target in ("", room):
+            continue
+        assert target in MAY_IMPORT[room], f"{room} must not import {module}"
+        allowed = ONLY.get((room, target))
+        if allowed is not None:
+            assert any(module == name or module.startswith(name + ".") for name in allowed), (
+                f"of {target}, {room} may import {sorted(allowed)} only, not {module}"
+            )
+
+
+ADAPTERS = ("probes", "actions", "notifiers", "stores", "leases")
+
+
+@pytest.mark.parametrize("room", sorted(STANDARD_ONLY))
+def test_pure_rooms_import_nothing_foreign(room: str) -> None:
+    import sys
+
+    files = [path for path in SOURCES if room_of_file(path) == room]
+    assert files
+    for path in files:
+        for module in imports_of(path):
+            top = module.split(".")[0]
+            assert top == "controller" or top in sys.stdlib_module_names or top in STANDARD_ONLY[room], (
+                f"{path} imports {module}"
+            )
+
+
+@pytest.mark.parametrize("room", ["model", "core"])
+def test_decisions_read_no_clock_and_no_randomness(room: str) -> None:
+    forbidden = {"time", "random", "secrets", "uuid", "os", "socket", "asyncio", "threading", "subprocess"}
+    for path in SOURCES:
+        if room_of_file(path) == room:
+            used = {module.split(".")[0] for module in imports_of(path)}
+            assert not used & forbidden, f"{path} imports {sorted(used & forbidden)}"
+
+
+def test_only_step_calls_the_stages() -> None:
+    """The order of the one flow is in one place."""
+    stages = {"verdicts", "faults", "incidents", "runs", "failover", "escalation", "drills"}
+    for path in SOURCES:
+        if room_of_file(path) != "core":
+            assert not {f"controller.core.{stage}" for stage in stages} & set(imports_of(path)), path
+
+
+def test_the_checker_catches_a_violation(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("from controller.engine.loop import Engine\nimport time\n")
+    found = set(imports_of(wrong))
+    assert {"controller.engine.loop", "time"} <= found
+    assert room_of("controller.engine.loop") not in MAY_IMPORT["core"]
