@@ -70,7 +70,13 @@ class OptionsTemplate:
         return self._format % (branch, tag, call_id, cseq)
 
 
-_TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+# Each pattern takes the plain form of one line: one value, nothing quoted, not folded.
+_PLAIN_VIA = re.compile(
+    rb"\r\nVia: SIP/2\.0/[A-Z]+ [^\r\n,\"]*?;branch=([A-Za-z0-9\-.!%*_+`'~]+)(?:;[^\r\n,\"]*)?\r\n(?![ \t])"
+)
+_PLAIN_FROM = re.compile(rb"\r\nFrom: [^\r\n]*;tag=([A-Za-z0-9\-.!%*_+`'~]+)(?:;[^\r\n>\"]*)?\r\n(?![ \t])")
+_PLAIN_CALL_ID = re.compile(rb"\r\nCall-ID: ([^\s]+)\r\n(?![ \t])")
+_PLAIN_CSEQ = re.compile(rb"\r\nCSeq: ([0-9]{1,9}) ([A-Za-z]+)\r\n(?![ \t])")
 
 
 def match_response(datagram: bytes) -> ReplyKey | None:
@@ -78,48 +84,22 @@ def match_response(datagram: bytes) -> ReplyKey | None:
 
     None for a request, for anything that isn't SIP, and for a response without those fields. Never raises.
     """
-    if datagram[:8] != b"SIP/2.0 ":
+    status = datagram[8:11]
+    if datagram[:8] != b"SIP/2.0 " or not status.isdigit() or datagram[11:12] != b" ":
+        return _match_slowly(datagram)
+    # Via right after the status line is sure to be the top one, whatever its spelling further down.
+    via = _PLAIN_VIA.match(datagram, datagram.find(b"\r\n", 12))
+    from_ = _PLAIN_FROM.match(datagram, datagram.find(b"\r\nFrom: "))
+    call_id = _PLAIN_CALL_ID.match(datagram, datagram.find(b"\r\nCall-ID: "))
+    cseq = _PLAIN_CSEQ.match(datagram, datagram.find(b"\r\nCSeq: "))
+    if via is None or from_ is None or call_id is None or cseq is None:
         return _match_slowly(datagram)
     end = datagram.find(b"\r\n\r\n")
-    via = datagram.find(b"\r\nVia: ")
-    from_ = datagram.find(b"\r\nFrom: ")
-    call_id = datagram.find(b"\r\nCall-ID: ")
-    cseq = datagram.find(b"\r\nCSeq: ")
-    if not (0 < via < end and 0 < from_ < end and 0 < call_id < end and 0 < cseq < end):
-        return _match_slowly(datagram)
-    via_end = datagram.find(b"\r\n", via + 7)
-    from_end = datagram.find(b"\r\n", from_ + 8)
-    branch_start = datagram.find(b";branch=", via, via_end) + 8
-    tag_start = datagram.rfind(b";tag=", from_, from_end) + 5
-    status = datagram[8:11]
-    number, _, method = datagram[cseq + 8 : datagram.find(b"\r\n", cseq + 8)].partition(b" ")
-    call_id_value = datagram[call_id + 11 : datagram.find(b"\r\n", call_id + 11)]
-    via_rest = datagram[via:via_end]
-    tag_rest = datagram[tag_start:from_end]
-    branch = _TOKEN.match(datagram, branch_start, via_end)
-    tag = _TOKEN.match(datagram, tag_start, from_end)
-    if (
-        branch is None
-        or branch_start < 8
-        or tag is None
-        or tag_start < 5
-        or not status.isdigit()
-        or not b"100" <= status <= b"699"
-        or datagram[11:12] != b" "
-        or not number.isdigit()
-        or len(number) > 9
-        or not method.isalpha()
-        or not call_id_value
-        # A list of Vias, a quoted string, a tag inside the brackets, a folded line: not plain.
-        or b"," in via_rest
-        or b'"' in via_rest
-        or b">" in tag_rest
-        or b'"' in tag_rest
-        or datagram.find(b"\r\n ", 0, end) >= 0
-        or datagram.find(b"\r\n\t", 0, end) >= 0
+    if not (from_.start() < end and call_id.start() < end and cseq.start() < end) or not (
+        b"100" <= status <= b"699"
     ):
         return _match_slowly(datagram)
-    return ReplyKey(int(status), branch[0], method, int(number), call_id_value, tag[0])
+    return ReplyKey(int(status), via[1], cseq[2], int(cseq[1]), call_id[1], from_[1])
 
 
 def _match_slowly(datagram: bytes) -> ReplyKey | None:
