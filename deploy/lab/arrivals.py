@@ -90,23 +90,19 @@ def capture(path: Path, interface: str = "eth0") -> None:
     """Record arrivals until killed."""
     program = b"".join(struct.pack("=HBBI", *instruction) for instruction in FILTER)
     code = ctypes.create_string_buffer(program)
-    with (
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as sock,
-        path.open("a", buffering=1) as out,
-    ):
-        sock.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(FILTER), ctypes.addressof(code))
-        )
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as sock:
+        filter_argument = struct.pack("HP", len(FILTER), ctypes.addressof(code))
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_argument)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
         sock.bind((interface, ETH_P_IP))
-        while True:
-            frame, link = sock.recvfrom(65535)
-            at = time.monotonic()
-            if link[2] == socket.PACKET_OUTGOING:
-                continue
-            arrival = parse_invite(frame, at)
-            if arrival is not None:
-                out.write(json.dumps(vars(arrival)) + "\n")
+        # The file appears once nothing can be missed any more.
+        with path.open("a", buffering=1) as out:
+            while True:
+                frame, link = sock.recvfrom(65535)
+                at = time.monotonic()
+                arrival = None if link[2] == socket.PACKET_OUTGOING else parse_invite(frame, at)
+                if arrival is not None:
+                    out.write(json.dumps(vars(arrival)) + "\n")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ class Caller:
         self._output = output
         self._calls: dict[str, _Call] = {}
         self._open = 0
+        self._to_dial = plan.calls
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stopping = False
@@ -130,14 +131,12 @@ class Caller:
             # A heap entry a call, made beforehand: the rate is fixed and never waits for the calls before.
             due = began + number / self._plan.rate
             self._timers.append((due, next(self._order), lambda n=number, d=due: self._dial(n, d)))  # type: ignore[misc]
-        while self._open or (self._timers and not self._stopping):
+        while self._open or (self._to_dial and not self._stopping):
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 heapq.heappop(self._timers)[2]()
             if not self._timers:
-                if not self._open:
-                    break
-                raise RuntimeError("a call is open and nothing is due")
+                break  # the last call has just ended: an open one always has its end due
             # select, as poll and epoll round the wait up to whole milliseconds, which would make the rate uneven.
             wait_s = max(0.0, self._timers[0][0] - time.monotonic())
             if select.select([self._sip, self._rtp], [], [], wait_s)[0]:
@@ -154,6 +153,7 @@ class Caller:
     def _dial(self, number: int, due: float) -> None:
         if self._stopping:
             return
+        self._to_dial -= 1
         plan = self._plan
         host = plan.targets[number % len(plan.targets)]
         call_id, via, tag = f"{secrets.token_hex(8)}-{number}", sip.branch(), secrets.token_hex(4)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from lab.errors import EffectMissing, LabError
+from lab.errors import CommandFailed, EffectMissing, LabError
 from lab.laboratory import Lab
 from lab.network import command
 from lab.state import FaultRecord
@@ -98,7 +98,7 @@ class HostDead(Fault):
 
     def assert_effect(self, lab: Lab) -> None:
         for role in self._roles(lab):
-            _expect_soon(lambda role=role: not lab.processes.alive(role), f"{role} still lives")  # type: ignore[misc]
+            _expect_soon(lambda role=role: not lab.processes.alive(role), f"{role} still lives", within_s=2)  # type: ignore[misc]
         LinkCut(host=self.host).assert_effect(lab)
 
     def undo(self, lab: Lab) -> None:
@@ -126,7 +126,7 @@ class ProcessKilled(Fault):
         lab.processes.send(str(self.side), signal.SIGKILL)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: not lab.processes.alive(str(self.side)), f"{self.side} still lives")
+        _expect_soon(lambda: not lab.processes.alive(str(self.side)), f"{self.side} still lives", within_s=2)
         _expect(not _hears(lab, self.side, self.side), f"{self.side} still answers")
 
     def undo(self, lab: Lab) -> None:
@@ -149,7 +149,7 @@ class ProcessStopped(Fault):
         lab.processes.send(str(self.side), signal.SIGSTOP)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: lab.processes.stopped(str(self.side)), f"{self.side} is not stopped")
+        _expect_soon(lambda: lab.processes.stopped(str(self.side)), f"{self.side} is not stopped", within_s=2)
         _expect(not _hears(lab, self.side, self.side), f"{self.side} still answers")
 
     def undo(self, lab: Lab) -> None:
@@ -230,7 +230,10 @@ class OneWayRtp(Fault):
     def _passed(self, lab: Lab) -> int:
         """How many RTP packets the side has forwarded in the other direction since the fault was put in."""
         argv = lab.exec_argv(self.side, ["nft", "list", "counter", "ip", "fault_one_way", "passed"])
-        words = command(argv).split()
+        try:
+            words = command(argv).split()
+        except CommandFailed as error:
+            raise EffectMissing(f"no rule drops sound at {self.side}: {error}") from error
         return int(words[words.index("packets") + 1])
 
 
@@ -303,7 +306,7 @@ class EchoDown(Fault):
         lab.processes.send(self.user, signal.SIGKILL)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: not lab.processes.alive(self.user), f"{self.user} still lives")
+        _expect_soon(lambda: not lab.processes.alive(self.user), f"{self.user} still lives", within_s=2)
         _expect(not self._answers(lab), f"{self.user} still answers")
 
     def undo(self, lab: Lab) -> None:

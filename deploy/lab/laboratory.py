@@ -232,7 +232,11 @@ class Lab:
 
     def arrivals(self) -> list[Arrival]:
         """Every INVITE that reached the agents' host so far."""
-        return read_arrivals(self.directory / "arrivals.jsonl")
+        return read_arrivals(self._arrivals_file)
+
+    @property
+    def _arrivals_file(self) -> Path:
+        return self.directory / "arrivals.jsonl"
 
     # An outside fence: the switch port passes nothing of the side but its talk with the controller
 
@@ -292,7 +296,7 @@ class Lab:
         self.processes.start(
             ARRIVALS,
             Host.AGENTS,
-            [sys.executable, "-m", "lab.arrivals", str(self.directory / "arrivals.jsonl")],
+            [sys.executable, "-m", "lab.arrivals", str(self._arrivals_file)],
         )
         self.wait_ready()
 
@@ -332,19 +336,16 @@ class Lab:
                     f"{user or host} at {target} is not ready after {timeout_s} s; its log ends:\n{tail}"
                 )
             time.sleep(0.02)
-        if hosts is None and not (self.directory / "arrivals.jsonl").exists():
-            self._wait_file(self.directory / "arrivals.jsonl", deadline)
-
-    def _wait_file(self, path: Path, deadline: float) -> None:
-        while not path.exists():
+        while hosts is None and not self._arrivals_file.exists():
             if time.monotonic() > deadline:
-                raise NotReady(f"{path.name} does not appear")
+                raise NotReady(f"INVITEs at the agents are not seen after {timeout_s} s")
             time.sleep(0.02)
 
 
 def sweep() -> list[str]:
     """Take down every lab whose owner died without doing so; returns their names."""
-    names = states.abandoned()
-    for name in names:
-        Lab.attach(name).down()
+    with states.sweeping():
+        names = states.abandoned()
+        for name in names:
+            Lab.attach(name).down()
     return names

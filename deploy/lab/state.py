@@ -66,7 +66,9 @@ class StateFile:
 
     def create(self, state: State) -> None:
         """Raises FileExistsError if a lab of this name is recorded."""
-        self.directory.mkdir(parents=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self.exists():
+            raise FileExistsError(self._path)
         self._write(state)
 
     def exists(self) -> bool:
@@ -111,11 +113,23 @@ def recorded() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/state.json"))
 
 
+@contextmanager
+def sweeping() -> Iterator[None]:
+    """One process at a time may take abandoned labs down."""
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with (ROOT / "sweep.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def abandoned() -> list[str]:
     """The names of labs whose owner is gone."""
     names = []
     for name in recorded():
-        owner = StateFile(name).read().owner
+        try:
+            owner = StateFile(name).read().owner
+        except FileNotFoundError:
+            continue  # taken down by its owner since it was listed
         if owner is not None and started(owner[0]) != owner[1]:
             names.append(name)
     return names
