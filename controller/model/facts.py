@@ -124,6 +124,7 @@ class FactKind(StrEnum):
     PAGE_DELIVERY = "page_delivery"
     PAGE_ESCALATED = "page_escalated"
     PAGE_ENDED = "page_ended"
+    PAGE_WITHHELD = "page_withheld"
     DRILL_STARTED = "drill_started"
     DRILL_INJECTED = "drill_injected"
     DRILL_UNDONE = "drill_undone"

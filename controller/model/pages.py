@@ -31,16 +31,23 @@ class Delivery:
     state: DeliveryState
     wall: float
     message: str = ""
+    due: float | None = field(default=None, metadata={"monotonic": True})  # no answer by then: next channel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """An aggregate: the escalation of one incident. `level` counts from 0; `round` is the repeat."""
+    """An aggregate: the escalation of one incident. `level` counts from 0; `round` is the repeat.
+
+    `severity` is the incident's when it was last paged for. `need` is what a runbook asks of people, if it does.
+    `next_due` is the earliest of the page's deadlines.
+    """
 
     id: str
     incident: str
     state: PageState
     policy: str
+    severity: int = 0
+    need: Text | None = None
     level: int = 0
     round: int = 0
     drill: bool = False
@@ -48,6 +55,8 @@ class Page:
     opened_wall: float = 0.0
     acknowledged_by: str = ""
     acknowledged_wall: float = 0.0
+    repeat_due: float | None = field(default=None, metadata={"monotonic": True})
+    escalate_due: float | None = field(default=None, metadata={"monotonic": True})
     next_due: float | None = field(default=None, metadata={"monotonic": True})
 
 

@@ -263,10 +263,18 @@ class EscalationLevel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Escalation:
+    """Everybody paged so far is paged again every `repeat` seconds, at most `rounds` times at the last level.
+
+    A channel that has not said "sent" within `delivery_timeout` seconds has failed. `most_per_minute` pages reach one
+    person; the first page of a SEV1 always does.
+    """
+
     name: str
     levels: tuple[EscalationLevel, ...]
     repeat: float = 60.0
     rounds: int = 10
+    delivery_timeout: float = 15.0
+    most_per_minute: int = 6
     severities: frozenset[Severity] = frozenset({Severity.SEV1, Severity.SEV2})
 
 
