@@ -62,7 +62,7 @@ def canonical(name: str) -> str:
     return COMPACT.get(name, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Message:
     """What requests and responses share.
 
@@ -141,7 +141,7 @@ class _Message:
         return "\r\n".join((*lines, "", "")).encode("utf-8", "surrogateescape") + self.body
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request(_Message):
     """A SIP request. `uri` is kept as text; `parse_uri(request.uri)` gives its parts."""
 
@@ -158,7 +158,7 @@ class Request(_Message):
         return self._encode(f"{self.method} {self.uri} SIP/2.0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Response(_Message):
     """A SIP response; `status` is 100 to 699."""
 
@@ -283,7 +283,7 @@ def _check_address_list(value: str) -> None:
 
 
 def _check_not_empty(value: str) -> None:
-    if not value or any(character.isspace() for character in value):
+    if not value or len(value.split()) != 1:
         raise SipParseError("Call-ID is empty or has white space")
 
 

@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 
 from controller.sip.errors import RtpError
+from controller.sip.rtp import ReceiverStatistics
 
 _SENDER_REPORT = 200
 _RECEIVER_REPORT = 201
@@ -85,6 +86,27 @@ class ReceiverReport:
 
 
 Report = SenderReport | ReceiverReport
+
+
+def report_block(
+    statistics: ReceiverStatistics, *, sender_report: SenderReport | None = None, age: float = 0.0
+) -> ReportBlock:
+    """The block on a received stream, for our next report; it starts a new loss interval.
+
+    `sender_report` is the stream's last one and `age` the seconds since it came. Raises ValueError if nothing
+    was received: there is no one to report on.
+    """
+    if statistics.ssrc is None:
+        raise ValueError("no stream to report on")
+    return ReportBlock(
+        ssrc=statistics.ssrc,
+        fraction_lost=statistics.interval_fraction_lost(),
+        lost=statistics.lost,
+        highest_sequence=statistics.highest_sequence,
+        jitter=int(statistics.jitter),
+        last_sender_report=0 if sender_report is None else middle_bits(sender_report.ntp),
+        delay_since=0 if sender_report is None else min(int(age * 65536), 0xFFFFFFFF),
+    )
 
 
 def encode_compound(report: Report, *, cname: str) -> bytes:

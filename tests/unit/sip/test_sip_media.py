@@ -17,6 +17,7 @@ from controller.sip.rtcp import (
     middle_bits,
     ntp_timestamp,
     parse_rtcp,
+    report_block,
 )
 from controller.sip.rtp import ReceiverStatistics, RtpPacket, RtpSender, parse_rtp
 from controller.sip.sdp import PCMA, PCMU, Codec, Direction, build_audio, choose_codec, parse_audio
@@ -243,6 +244,17 @@ def test_round_trip_from_reports() -> None:
     assert block.round_trip(100.62) == pytest.approx(0.12, abs=1e-4)
     assert block.round_trip(100.4) == 0.0
     assert BLOCK.round_trip(100.0) is None
+
+
+def test_report_on_a_stream() -> None:
+    statistics = received(stream(10)[:4] + stream(10)[6:])
+    theirs = SenderReport(ssrc=1, ntp=ntp_timestamp(50.0), rtp_timestamp=0, packets=10, octets=1600)
+    block = report_block(statistics, sender_report=theirs, age=0.25)
+    assert (block.ssrc, block.lost, block.highest_sequence) == (1, 2, 9)
+    assert block.fraction_lost == 2 * 256 // 10
+    assert block.round_trip(50.35) == pytest.approx(0.1, abs=1e-4)
+    with pytest.raises(ValueError, match="no stream"):
+        report_block(ReceiverStatistics())
 
 
 def test_round_trip_over_the_wrap_of_the_middle_bits() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controller.sip.acknowledgement import AwaitedAcknowledgement
 from controller.sip.messages import Request, Response, parse_message
 from controller.sip.replies import reply
 from controller.sip.transactions import (
@@ -159,3 +160,32 @@ def test_cancel_is_the_same_transaction() -> None:
     assert message.vias == invite.vias
     assert message.to.tag is None
     assert message.get("Route") == "<sip:edge;lr>"
+
+
+def test_answer_is_repeated_until_its_ack() -> None:
+    answer = AwaitedAcknowledgement(b"200", Timers(), now=10.0)
+    sent = []
+    while answer.next_deadline is not None and len(sent) < 4:
+        due = answer.next_deadline
+        assert answer.wake(due) == b"200"
+        sent.append(due)
+    assert sent == [10.5, 11.5, 13.5, 17.5]
+    answer.acknowledge()
+    assert answer.next_deadline is None
+    assert not answer.expired
+
+
+def test_answer_without_ack_expires() -> None:
+    answer = AwaitedAcknowledgement(b"200", Timers(t1=0.1, t2=0.4), now=0.0)
+    assert answer.wake(0.05) is None
+    while answer.next_deadline is not None:
+        answer.wake(answer.next_deadline)
+    assert answer.expired
+    assert answer.repeats == 17
+
+
+def test_failure_over_a_stream_is_not_repeated() -> None:
+    answer = AwaitedAcknowledgement(b"486", Timers(reliable=True), now=0.0)
+    assert answer.next_deadline == 32.0
+    assert answer.wake(32.0) is None
+    assert answer.expired
