@@ -55,18 +55,51 @@ class Probe(Protocol):
     async def close(self) -> None: ...
 
 
+class Flight(Protocol):
+    """One mass probe on the wire. `done` once its result was handed over; `sent_at` in monotonic seconds."""
+
+    done: bool
+    sent_at: float
+
+    def resend(self, now: float) -> None:
+        """Send the same copy once more. Never raises."""
+
+    def give_up(self, now: float, void: str) -> None:
+        """Finish without an answer; `void` says why that is no evidence, and is empty when it is."""
+
+
+Finished = Callable[[object, ProbeResult], None]
+"""(the ticket that `send` was given, the result)."""
+
+
 class MassProbe(Protocol):
     """Many targets over shared sockets, no task a probe. One instance a kind and prober.
 
-    The prober calls `send` and is called back through `finished` exactly once a probe.
+    It encodes and matches. The prober keeps the time: it resends, drains before it gives a flight up, and is
+    called back exactly once a flight. `copies_help`: the transport may lose a copy, so a second one makes sense.
     """
 
-    def open(self, loop: asyncio.AbstractEventLoop, finished: Callable[[ProbeResult], None]) -> None: ...
+    copies_help: bool
 
-    def send(self, key: RungKey, parameters: object, timeout: float, copies: int) -> None:
-        """Start one probe now; never blocks and never raises."""
+    def open(self, loop: asyncio.AbstractEventLoop, finished: Finished) -> None: ...
 
-    def in_flight(self) -> int: ...
+    def prepare(self, key: RungKey, parameters: object) -> object:
+        """What `send` needs of a target, made once an assignment. Raises ValueError for what can't be probed."""
+
+    def release(self, prepared: object) -> None:
+        """The target is no longer assigned."""
+
+    def send(self, ticket: object, prepared: object, timeout: float, now: float) -> Flight:
+        """Start one probe now; never blocks and never raises. The flight may be done at once."""
+
+    def drain(self) -> None:
+        """Take in everything that has arrived."""
+
+    def lost_since(self, sent_at: float) -> bool:
+        """Whether our own socket overflowed since then: a missing answer is no evidence."""
+
+    def counters(self) -> Mapping[str, int]:
+        """Monotone: late answers, answers from a wrong source, and so on."""
 
     def close(self) -> None: ...
 

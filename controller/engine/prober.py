@@ -1,0 +1,436 @@
+"""The prober: wheels, flights, probes and health in one loop; only changes leave it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.engine.flights import Flights
+from controller.engine.ladders import Extra, LadderRun
+from controller.engine.lag import LagMeter
+from controller.engine.outbox import Outbox
+from controller.engine.watch import Unbuildable, Watch, resend_offsets, void, void_for_lag
+from controller.engine.wheel import SLOT, TimingWheel
+from controller.model.events import Event, LadderFinished, VantageBeat
+from controller.model.health import Hysteresis, Outcome, ProbeResult, RungKey
+from controller.ports import Clock, MassProbe, Target
+
+log = logging.getLogger(__name__)
+
+BEAT = 0.1
+"""Seconds between two heartbeats."""
+
+SKIP_AFTER = 0.1
+"""Seconds; a slot later than this is skipped and counted, never caught up with."""
+
+FINEST_LAG = 0.025
+"""Seconds; with probes in flight the loop's lag is measured at least this often."""
+
+FIRST_PROBE_WITHIN = 2.0
+"""Seconds after its assignment in which a target with a long interval is probed for the first time."""
+
+COROUTINE_GRACE = 0.5
+"""Seconds past its timeout after which a coroutine probe counts as defective and is cancelled."""
+
+MOST_FLIGHTS = 60_000
+MOST_TASKS = 500
+"""Probes in the air, mass and coroutine; what is due beyond is skipped and counted."""
+
+CHUNK = 100
+"""Targets built between two turns of the loop."""
+
+ProbeFactory = Callable[[str], type[Any]]
+"""A probe kind's class, as the registry has it. Raises KeyError or ImportError."""
+
+
+@dataclass(slots=True)
+class ProberCounters:
+    """Monotone. `skipped`: probes left out because their slot was too late, their target still busy or a bound met."""
+
+    probes: int = 0
+    skipped: int = 0
+    voided: int = 0
+
+
+class LocalProber:
+    """ports.Prober in this process and loop."""
+
+    def __init__(self, vantage: str, clock: Clock, probe_factory: ProbeFactory) -> None:
+        self.vantage = vantage
+        self.counters = ProberCounters()
+        self.meter = LagMeter()
+        self._clock = clock
+        self._factory = probe_factory
+        self._outbox = Outbox()
+        self._flights = Flights(self.meter)
+        self._wheels: dict[float, TimingWheel[Watch]] = {}
+        self._watches: dict[RungKey, Watch] = {}
+        self._kinds: dict[str, type[Any]] = {}
+        self._mass: dict[str, MassProbe] = {}
+        self._hysteresis: dict[Hysteresis, Hysteresis] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ladders: set[LadderRun] = set()
+        self._mass_flying = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._beat_due = 0.0
+        self._assigning = asyncio.Lock()
+        self._complained: set[str] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._beat_due = time.monotonic()
+        self._beat()
+
+    async def assign(self, targets: Sequence[Target]) -> None:
+        """Replace the whole assignment; health of targets that stay is kept. A target that can't be probed yields
+        void results that say why."""
+
+        async def chunks() -> AsyncIterator[Sequence[Target]]:
+            for start in range(0, len(targets), CHUNK):
+                yield targets[start : start + CHUNK]
+
+        await self.assign_stream(chunks())
+
+    async def assign_stream(self, chunks: AsyncIterator[Sequence[Target]]) -> None:
+        """As `assign`, a piece at a time, so that neither the loop stands still nor all targets are held at once."""
+        async with self._assigning:
+            kept: set[RungKey] = set()
+            async for chunk in chunks:
+                for target in chunk:
+                    kept.add(target.key)
+                    self._place(target)
+                self._arm()
+                await asyncio.sleep(0)
+            for key in [key for key in self._watches if key not in kept]:
+                self._drop(self._watches.pop(key))
+
+    async def run_ladder(self, command: str, keys: Sequence[RungKey], timeout: float, count: int) -> None:
+        run = LadderRun(
+            command=command,
+            keys=keys,
+            deadline=time.monotonic() + timeout,
+            count=count,
+            launch=self._launch_extra,
+            answer=self._answer,
+            now=time.monotonic,
+        )
+        self._ladders.add(run)
+        run.start(self._watches, self._running())
+
+    def events(self) -> AsyncIterator[Event]:
+        return self._outbox.events()
+
+    def batches(self) -> AsyncIterator[list[Event]]:
+        """As `events`, everything that waits at once."""
+        return self._outbox.batches()
+
+    async def close(self) -> None:
+        """Probes in flight are dropped; the events that are out can still be read."""
+        if self._closed:
+            return
+        self._closed = True
+        for timer in (self._timer, self._beat_timer):
+            if timer is not None:
+                timer.cancel()
+        for run in tuple(self._ladders):
+            run.finish()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for kind in self._mass.values():
+            kind.close()
+        for watch in self._watches.values():
+            await self._close_probe(watch)
+        self._outbox.close()
+
+    def statistics(self) -> dict[str, float]:
+        """Everything countable, for metrics: monotone but `targets`, `in_flight` and the lag percentiles."""
+        figures: dict[str, float] = {
+            "probes": self.counters.probes,
+            "skipped": self.counters.skipped,
+            "voided": self.counters.voided,
+            "unanswered": self._flights.given_up,
+            "dropped_events": self._outbox.dropped,
+            "targets": len(self._watches),
+            "in_flight": self._mass_flying + len(self._tasks),
+            "lag_p50": self.meter.percentile(0.5),
+            "lag_p99": self.meter.percentile(0.99),
+        }
+        for name, kind in self._mass.items():
+            figures.update({f"{name}.{counter}": value for counter, value in kind.counters().items()})
+        return figures
+
+    # Assignment
+
+    def _place(self, target: Target) -> None:
+        now = time.monotonic()
+        watch = self._build(target)
+        earlier = self._watches.get(target.key)
+        if earlier is not None:
+            watch.inherit(earlier)
+            self._drop(earlier)
+        self._watches[target.key] = watch
+        if watch.on_demand:
+            return
+        wheel = self._wheels.get(watch.interval)
+        if wheel is None:
+            wheel = self._wheels[watch.interval] = TimingWheel(watch.interval, now)
+        name = f"{self.vantage}/{watch.key.component}/{watch.key.rung}"
+        watch.slot = wheel.slot_of(name)
+        wheel.add(watch.slot, watch, now)
+        if earlier is None and watch.interval > FIRST_PROBE_WITHIN:
+            share = watch.slot * SLOT / watch.interval
+            self._running().call_later(share * FIRST_PROBE_WITHIN, self._launch_first, watch)
+
+    def _build(self, target: Target) -> Watch:
+        rung = target.rung
+        mass: MassProbe | None = None
+        probe: Any = None
+        prepared: object = None
+        try:
+            kind = self._kind(rung.probe)
+            if kind.mass:
+                mass = self._mass_probe(rung.probe, kind)
+                prepared = mass.prepare(target.key, rung.parameters)
+            else:
+                probe = kind(rung.parameters)
+        except Exception as error:
+            # The configuration was checked; what is left is this host's own trouble (a missing library, no
+            # permission for a raw socket), and the other targets must still be watched.
+            reason = f"{rung.probe} can't be used here: {error}"
+            self._complain(rung.probe, reason)
+            mass, probe = None, Unbuildable(reason)
+        return Watch(
+            key=target.key,
+            interval=rung.interval,
+            timeout=rung.timeout,
+            hysteresis=self._hysteresis.setdefault(rung.hysteresis, rung.hysteresis),
+            confirm=rung.confirm if rung.failover_relevant else 0,
+            confirm_interval=rung.confirm_interval,
+            resends=resend_offsets(rung, mass is not None and mass.copies_help),
+            on_demand=rung.on_demand,
+            reports_values=rung.reports_values,
+            kind=rung.probe,
+            mass=mass,
+            prepared=prepared,
+            probe=probe,
+        )
+
+    def _kind(self, name: str) -> type[Any]:
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = self._factory(name)
+        return kind
+
+    def _mass_probe(self, name: str, kind: type[Any]) -> MassProbe:
+        mass = self._mass.get(name)
+        if mass is None:
+            made: MassProbe = kind()
+            made.open(self._running(), self._finished)
+            mass = self._mass[name] = made
+        return mass
+
+    def _drop(self, watch: Watch) -> None:
+        watch.gone = True
+        if watch.slot >= 0:
+            wheel = self._wheels[watch.interval]
+            wheel.remove(watch.slot, watch, time.monotonic())
+            if not len(wheel):
+                del self._wheels[watch.interval]
+        if watch.mass is not None:
+            watch.mass.release(watch.prepared)
+        elif watch.probe is not None:
+            self._spawn(self._close_probe(watch))
+
+    async def _close_probe(self, watch: Watch) -> None:
+        if watch.probe is None or isinstance(watch.probe, Unbuildable):
+            return
+        try:
+            await watch.probe.close()
+        except Exception as error:
+            self._complain(watch.kind, f"{watch.kind} did not close: {error}")
+
+    # Time
+
+    def _arm(self) -> None:
+        """Be woken at the next slot, copy or timeout, but no more often than once a slot's width."""
+        if self._closed:
+            return
+        dues = [due for wheel in self._wheels.values() if (due := wheel.next_due) is not None]
+        if (flight := self._flights.next_due()) is not None:
+            dues.append(flight)
+        now = time.monotonic()
+        if self._tasks or flight is not None:
+            dues.append(now + FINEST_LAG)
+        if not dues:
+            return
+        due = max(min(dues), now + SLOT / 2) if self._timer is None else min(dues)
+        if self._timer is not None:
+            if due >= self._timer_due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = self._running().call_later(max(0.0, due - now), self._tick)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._timer = None
+        self.meter.record(now, max(0.0, now - self._timer_due), 0)
+        self._flights.sweep(now)
+        for wheel in tuple(self._wheels.values()):
+            for due in wheel.take(now):
+                started = time.monotonic()
+                if started - due.at > SKIP_AFTER:
+                    self.meter.record(started, started - due.at, 0)
+                    self.counters.skipped += len(due.items)
+                    continue
+                for watch in due.items:
+                    self._launch(watch)
+                ended = time.monotonic()
+                self.meter.record(ended, ended - due.at, len(due.items))
+                for kind in self._mass.values():
+                    kind.drain()
+        self._arm()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        self.meter.record(now, max(0.0, now - self._beat_due), 0)
+        self._outbox.put(
+            VantageBeat(
+                at=self._clock.now(),
+                vantage=self.vantage,
+                probes=self.counters.probes,
+                late=self.counters.skipped + self.counters.voided,
+                lag=self.meter.take_worst(),
+            )
+        )
+        self._beat_due = max(self._beat_due + BEAT, now)
+        self._beat_timer = self._running().call_later(max(0.0, self._beat_due - now), self._beat)
+
+    # Probes
+
+    def _launch_first(self, watch: Watch) -> None:
+        if not (self._closed or watch.gone):
+            self._launch(watch)
+            self._arm()
+
+    def _launch(self, watch: Watch) -> None:
+        """A scheduled probe. One that is still in the air is never doubled."""
+        if watch.flying:
+            self.counters.skipped += 1
+            return
+        watch.flying = 1
+        if not self._start(watch, watch, watch.timeout):
+            watch.flying = 0
+
+    def _launch_extra(self, ticket: Extra, timeout: float) -> None:
+        if self._start(ticket.watch, ticket, timeout):
+            self._arm()
+        elif ticket.ladder is not None:
+            now = time.monotonic()
+            ticket.ladder.take(ticket.watch, void(ticket.watch.key, now, now, "too many probes in flight"))
+
+    def _start(self, watch: Watch, ticket: object, timeout: float) -> bool:
+        mass = watch.mass
+        if mass is not None:
+            if self._mass_flying >= MOST_FLIGHTS:
+                self.counters.skipped += 1
+                return False
+            self._mass_flying += 1
+            flight = mass.send(ticket, watch.prepared, timeout, time.monotonic())
+            if not flight.done:
+                self._flights.track(mass, flight, timeout, watch.resends)
+            return True
+        if len(self._tasks) >= MOST_TASKS:
+            self.counters.skipped += 1
+            return False
+        self._spawn(self._run(watch, ticket, timeout))
+        return True
+
+    def _spawn(self, work: Any) -> None:
+        task = self._running().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, watch: Watch, ticket: object, timeout: float) -> None:
+        """A coroutine probe. Whatever it does, exactly one result comes of it."""
+        sent_at = time.monotonic()
+        probe = watch.probe
+        try:
+            if probe is None or isinstance(probe, Unbuildable):
+                result = void(watch.key, sent_at, sent_at, probe.reason if probe is not None else "no probe")
+            else:
+                async with asyncio.timeout(timeout + COROUTINE_GRACE):
+                    result = await probe.run(watch.key, timeout)
+                result = void_for_lag(result, timeout, self.meter.worst_since(sent_at))
+        except TimeoutError:
+            note = f"{watch.kind} did not end within its timeout"
+            result = void(watch.key, sent_at, time.monotonic(), note)
+        except Exception as error:
+            note = f"{watch.kind} raised {type(error).__name__}: {error}"
+            self._complain(f"{watch.kind} {type(error).__name__}", note)
+            result = void(watch.key, sent_at, time.monotonic(), note)
+        self._take(ticket, result)
+
+    def _finished(self, ticket: object, result: ProbeResult) -> None:
+        """A mass probe came to its end."""
+        self._mass_flying -= 1
+        self._take(ticket, result)
+
+    def _take(self, ticket: object, result: ProbeResult) -> None:
+        self.counters.probes += 1
+        ladder: LadderRun | None = None
+        if type(ticket) is Watch:
+            watch = ticket
+            watch.flying = 0
+        else:
+            assert isinstance(ticket, Extra)
+            watch, ladder = ticket.watch, ticket.ladder
+        if result.outcome is Outcome.VOID:
+            self.counters.voided += 1
+        if not (watch.gone or self._closed):
+            previous = watch.take(result)
+            if previous is not None:
+                self._outbox.put(watch.changed(self._clock.now(), self.vantage, previous, result))
+                if watch.confirm and watch.first_failure():
+                    self._confirm(watch)
+            if watch.reports_values and result.up is not None:
+                self._outbox.put(watch.measured(self._clock.now(), self.vantage, result))
+        if ladder is not None:
+            ladder.take(watch, result)
+
+    def _confirm(self, watch: Watch) -> None:
+        """Provoke before concluding: a burst of extra probes on the first failure."""
+        loop = self._running()
+        for number in range(watch.confirm):
+            loop.call_later(number * watch.confirm_interval, self._launch_confirming, watch)
+
+    def _launch_confirming(self, watch: Watch) -> None:
+        # A success meanwhile has settled it.
+        if not (self._closed or watch.gone) and watch.health.failures:
+            self._launch_extra(Extra(watch), watch.timeout)
+
+    def _answer(self, run: LadderRun) -> None:
+        self._ladders.discard(run)
+        self._outbox.put(
+            LadderFinished(at=self._clock.now(), command=run.command, results=tuple(run.results))
+        )
+
+    def _complain(self, about: str, message: str) -> None:
+        """Log the first of its kind only."""
+        if about not in self._complained:
+            self._complained.add(about)
+            log.warning("%s", message, extra={"action": "probe_defect"})
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the prober was not started")
+        return self._loop

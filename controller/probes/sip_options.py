@@ -1,0 +1,522 @@
+"""OPTIONS over UDP to very many targets from one socket a family; over TCP and TLS a connection a probe."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from controller.model.health import Outcome, ProbeResult, RungKey
+from controller.model.moments import Values
+from controller.ports import Finished, Flight
+from controller.probes.answers import OUTCOMES, AnswerPolicy, accepted
+from controller.probes.datagrams import Address, DatagramSocket
+from controller.probes.parameters import HostPort, SipUri, Strict, is_literal, split_address
+from controller.probes.sip_stream import StreamFailure, TlsSettings, exchange
+from controller.sip.errors import SipParseError
+from controller.sip.messages import Response, parse_message
+from controller.sip.options import OptionsTemplate, match_response
+from controller.sip.uri import bracketed, parse_uri
+
+COOKIE = b"z9hG4bK"
+
+RESOLVE_EVERY = 30.0
+"""Seconds between two look-ups of a name."""
+
+
+class OptionsParameters(Strict):
+    """`address` is where to send, when it isn't what the URI names. A name is probed at every address it has, and
+    is up when all are (`require: all`) or one is (`any`). NAPTR and SRV records are not looked up."""
+
+    uri: SipUri
+    address: HostPort = ""
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    policy: AnswerPolicy = AnswerPolicy.STRICT
+    accept: frozenset[int] = frozenset()
+    qualify_2xx_only: bool = False
+    require: Literal["all", "any"] = "all"
+    from_uri: SipUri = "sip:thirdring@invalid"
+    max_forwards: int = Field(default=70, ge=0, le=255)
+    tls: TlsSettings = TlsSettings()
+
+
+class _Target:
+    """What sending takes. `addresses` is empty as long as a name has not been resolved."""
+
+    __slots__ = (
+        "accepts",
+        "addresses",
+        "default_host",
+        "host",
+        "key",
+        "port",
+        "released",
+        "require_all",
+        "stream",
+        "template",
+    )
+
+    def __init__(self, key: RungKey, parameters: OptionsParameters) -> None:
+        uri = parse_uri(parameters.uri)
+        port = uri.port or (5061 if parameters.transport == "tls" else 5060)
+        self.key = key
+        self.host, self.port = (
+            split_address(parameters.address, port) if parameters.address else (uri.address, port)
+        )
+        self.accepts = accepted(parameters.policy, parameters.accept, only_2xx=parameters.qualify_2xx_only)
+        self.require_all = parameters.require == "all"
+        self.addresses: tuple[Address, ...] = ()
+        self.template: OptionsTemplate | None = None
+        self.stream: OptionsParameters | None = parameters if parameters.transport != "udp" else None
+        self.released = False
+
+
+class _Transaction:
+    """One request to one address (ports.Flight)."""
+
+    __slots__ = (
+        "address",
+        "branch",
+        "datagram",
+        "done",
+        "probe",
+        "provisional",
+        "sends",
+        "sent_at",
+        "strayed",
+        "target",
+        "ticket",
+    )
+
+    def __init__(
+        self, probe: SipOptions, ticket: object, target: _Target, address: Address, branch: bytes, now: float
+    ) -> None:
+        self.probe = probe
+        self.ticket = ticket
+        self.target = target
+        self.address = address
+        self.branch = branch
+        self.datagram = b""
+        self.sent_at = now
+        self.sends = 1
+        self.provisional = 0
+        self.strayed = ""  # an answer that could not be taken: what was wrong with it
+        self.done = False
+
+    def resend(self, now: float) -> None:
+        if not self.done and not self.provisional:
+            self.sends += 1
+            self.probe.transmit(self)
+
+    def give_up(self, now: float, void: str) -> None:
+        if not self.done:
+            self.probe.give_up(self, now, void)
+
+
+class _Fan:
+    """One probe of a name with several addresses (ports.Flight): a transaction each, one result."""
+
+    __slots__ = ("done", "expected", "finished", "parts", "results", "sent_at", "target", "ticket")
+
+    def __init__(self, finished: Finished, ticket: object, target: _Target, now: float) -> None:
+        self.finished = finished
+        self.ticket = ticket
+        self.target = target
+        self.sent_at = now
+        self.done = False
+        self.expected = len(target.addresses)
+        self.results: list[tuple[str, ProbeResult]] = []
+        self.parts: list[_Transaction] = []
+
+    def resend(self, now: float) -> None:
+        for part in self.parts:
+            part.resend(now)
+
+    def give_up(self, now: float, void: str) -> None:
+        for part in self.parts:
+            part.give_up(now, void)
+
+    def take(self, address: Address, result: ProbeResult) -> None:
+        self.results.append((str(address[0]), result))
+        if len(self.results) == self.expected:
+            self.done = True
+            self.finished(self.ticket, self._combined())
+
+    def _combined(self) -> ProbeResult:
+        """What decides: where all must answer the first that failed, else the first that answered. A void part
+        leaves the whole undecided unless another part decides it."""
+        decisive = not self.target.require_all
+        for wanted in (decisive, None, not decisive):
+            for host, result in self.results:
+                if result.up is wanted:
+                    note = f"{host}: {result.note}" if result.note else host
+                    return result._replace(note=note, sent_at=self.sent_at)
+        raise AssertionError("a fan without results")
+
+
+class _StreamFlight:
+    """One probe over TCP or TLS (ports.Flight): a task, since a connection has steps."""
+
+    __slots__ = ("done", "finish", "sent_at", "target", "task", "ticket")
+
+    def __init__(self, ticket: object, target: _Target, now: float) -> None:
+        self.ticket = ticket
+        self.target = target
+        self.sent_at = now
+        self.done = False
+        self.task: asyncio.Task[None] | None = None
+        self.finish: Finished | None = None
+
+    def resend(self, now: float) -> None:
+        """The stream repeats what it lost."""
+
+    def give_up(self, now: float, void: str) -> None:
+        outcome, up = (Outcome.VOID, None) if void else (Outcome.NO_REPLY, False)
+        if self.task is not None:
+            self.task.cancel()
+        self.end(ProbeResult(self.target.key, self.sent_at, now, outcome, up, now - self.sent_at, note=void))
+
+    def end(self, result: ProbeResult) -> None:
+        if not self.done and self.finish is not None:
+            self.done = True
+            self.finish(self.ticket, result)
+
+
+class SipOptions:
+    """ports.MassProbe. A reply must carry the branch, method, Call-ID and From tag of its request and come from
+    where the request went (RFC 3261 17.1.3); what else arrives is counted."""
+
+    Parameters = OptionsParameters
+    mass = True
+    copies_help = True
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._finished: Finished | None = None
+        self._sockets: dict[int, DatagramSocket] = {}
+        self._local: dict[str, str] = {}  # destination -> our own address towards it
+        self._pending: dict[bytes, _Transaction] = {}
+        self._prefix = secrets.token_hex(6).encode() + b"."
+        self._number = 0
+        self._cookie = COOKIE + self._prefix
+        self._garbage: dict[str, float] = {}  # source host -> when it last sent what can't be read
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late = self._wrong_source = self._mismatched = self._malformed = self._foreign = 0
+
+    def open(self, loop: asyncio.AbstractEventLoop, finished: Finished) -> None:
+        self._loop, self._finished = loop, finished
+
+    def prepare(self, key: RungKey, parameters: object) -> object:
+        assert isinstance(parameters, OptionsParameters)
+        target = _Target(key, parameters)
+        if target.stream is not None:
+            return target
+        if is_literal(target.host):
+            self._locate(target, parameters, [(target.host, target.port)])
+        else:
+            self._spawn(self._keep_resolved(target, parameters))
+        return target
+
+    def release(self, prepared: object) -> None:
+        assert isinstance(prepared, _Target)
+        prepared.released = True
+
+    def send(self, ticket: object, prepared: object, timeout: float, now: float) -> Flight:
+        assert isinstance(prepared, _Target)
+        if prepared.stream is not None:
+            return self._send_stream(ticket, prepared, timeout, now)
+        addresses = prepared.addresses
+        if len(addresses) == 1:
+            return self._request(ticket, prepared, addresses[0], now)
+        if not addresses:
+            # Ends at once: there is nobody to ask.
+            unresolved = _Transaction(self, ticket, prepared, (prepared.host, prepared.port), b"", now)
+            self._end(unresolved, now, Outcome.TRANSPORT, False, 0, f"{prepared.host} does not resolve")
+            return unresolved
+        fan = _Fan(self._report, ticket, prepared, now)
+        for address in addresses:
+            fan.parts.append(self._request(fan, prepared, address, now))
+        return fan
+
+    def drain(self) -> None:
+        for each in self._sockets.values():
+            each.drain()
+
+    def lost_since(self, sent_at: float) -> bool:
+        return any(each.lost_since(sent_at) for each in self._sockets.values())
+
+    def counters(self) -> Mapping[str, int]:
+        return {
+            "late": self._late,
+            "wrong_source": self._wrong_source,
+            "mismatched": self._mismatched,
+            "malformed": self._malformed,
+            "foreign": self._foreign,
+            "undelivered": sum(each.undelivered for each in self._sockets.values()),
+            "overflows": sum(each.overflows for each in self._sockets.values()),
+        }
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for each in self._sockets.values():
+            each.close()
+        self._sockets.clear()
+        self._pending.clear()
+
+    # Sending
+
+    def _request(self, ticket: object, target: _Target, address: Address, now: float) -> _Transaction:
+        self._number += 1
+        token = b"%b%x" % (self._prefix, self._number)
+        branch = COOKIE + token
+        transaction = _Transaction(self, ticket, target, address, branch, now)
+        assert target.template is not None
+        transaction.datagram = target.template.render(branch=branch, tag=token, call_id=token)
+        self._pending[branch] = transaction
+        self.transmit(transaction)
+        return transaction
+
+    def transmit(self, transaction: _Transaction) -> None:
+        family = socket.AF_INET if len(transaction.address) == 2 else socket.AF_INET6
+        code = self._sockets[family].send(transaction.datagram, transaction.address)
+        if code and not transaction.done:
+            now = time.monotonic()
+            if code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+                self._end(transaction, now, Outcome.VOID, None, 0, f"our own socket: {os.strerror(code)}")
+            else:
+                self._end(transaction, now, Outcome.TRANSPORT, False, 0, os.strerror(code))
+
+    # Receiving
+
+    def _receive(self, datagram: bytes, address: Address) -> None:
+        reply = match_response(datagram)
+        if reply is None:
+            self._read_stray(datagram, address)
+            return
+        status, branch, method, cseq, call_id, from_tag = reply
+        transaction = self._pending.get(branch)
+        if transaction is None:
+            if branch.startswith(self._cookie):
+                self._late += 1
+            else:
+                self._foreign += 1
+            return
+        if address != transaction.address:
+            self._wrong_source += 1
+            transaction.strayed = f"an answer came from {address[0]}:{address[1]}"
+            return
+        token = branch[7:]
+        if call_id != token or from_tag != token or cseq != 1 or method != b"OPTIONS":
+            self._mismatched += 1
+            transaction.strayed = "an answer of another dialog on our branch"
+            return
+        if status < 200:
+            transaction.provisional = status
+            return
+        if status >= 700:
+            self._malformed += 1
+            transaction.strayed = f"status {status}"
+            return
+        outcome = OUTCOMES[status]
+        up = transaction.target.accepts[status]
+        note, values = ("", ()) if outcome is Outcome.UP else self._describe(datagram)
+        self._end(transaction, time.monotonic(), outcome, up, status, note, values)
+
+    def _read_stray(self, datagram: bytes, address: Address) -> None:
+        """What is no response of SIP: remembered by its source, for the probe that will miss its answer."""
+        try:
+            parse_message(datagram)
+        except SipParseError:
+            self._malformed += 1
+            if len(self._garbage) >= 10_000:
+                self._garbage.clear()
+            self._garbage[f"{address[0]}:{address[1]}"] = time.monotonic()
+        else:
+            self._foreign += 1
+
+    @staticmethod
+    def _describe(datagram: bytes) -> tuple[str, Values]:
+        """The reason phrase of an answer that isn't 2xx, and its Retry-After in seconds."""
+        try:
+            response = parse_message(datagram)
+        except SipParseError:
+            return "", ()
+        if not isinstance(response, Response):
+            return "", ()
+        retry_after = response.retry_after
+        if retry_after is None:
+            return response.reason, ()
+        return f"{response.reason}, retry after {retry_after} s", (("retry_after", retry_after),)
+
+    def _fail(self, datagram: bytes, address: Address, code: int) -> None:
+        """The network says a request of ours was not delivered: evidence at once, if it is one still in flight."""
+        start = datagram.find(b";branch=") + 8
+        transaction = self._pending.get(datagram[start : datagram.find(b"\r\n", start)])
+        if transaction is not None and transaction.address[:2] == address[:2]:
+            self._end(transaction, time.monotonic(), Outcome.TRANSPORT, False, 0, os.strerror(code))
+
+    # Ends
+
+    def give_up(self, transaction: _Transaction, now: float, void: str) -> None:
+        address = transaction.address
+        garbage = self._garbage and self._garbage.get(f"{address[0]}:{address[1]}", 0.0)
+        if void:
+            self._end(transaction, now, Outcome.VOID, None, 0, void)
+        elif garbage and garbage >= transaction.sent_at:
+            self._end(transaction, now, Outcome.MALFORMED, False, 0, "what came back is no SIP response")
+        elif transaction.provisional:
+            note = "a provisional response, and no final one"
+            self._end(transaction, now, Outcome.NO_REPLY, False, transaction.provisional, note)
+        else:
+            self._end(transaction, now, Outcome.NO_REPLY, False, 0, transaction.strayed)
+
+    def _end(
+        self,
+        transaction: _Transaction,
+        now: float,
+        outcome: Outcome,
+        up: bool | None,
+        code: int,
+        note: str,
+        values: Values = (),
+    ) -> None:
+        self._pending.pop(transaction.branch, None)
+        transaction.done = True
+        transaction.datagram = b""
+        sent_at = transaction.sent_at
+        result = ProbeResult(
+            transaction.target.key,
+            sent_at,
+            now,
+            outcome,
+            up,
+            now - sent_at,
+            code,
+            transaction.sends,
+            note,
+            values,
+        )
+        ticket = transaction.ticket
+        if type(ticket) is _Fan:
+            ticket.take(transaction.address, result)
+        else:
+            self._report(ticket, result)
+
+    def _report(self, ticket: object, result: ProbeResult) -> None:
+        if self._finished is not None:
+            self._finished(ticket, result)
+
+    # Streams
+
+    def _send_stream(self, ticket: object, target: _Target, timeout: float, now: float) -> Flight:
+        flight = _StreamFlight(ticket, target, now)
+        flight.finish = self._report
+        flight.task = self._spawn(self._run_stream(flight, target))
+        return flight
+
+    async def _run_stream(self, flight: _StreamFlight, target: _Target) -> None:
+        parameters = target.stream
+        assert parameters is not None
+        self._number += 1
+        token = b"%b%x" % (self._prefix, self._number)
+
+        def request(sent_by: str) -> bytes:
+            template = OptionsTemplate(
+                uri=parameters.uri,
+                sent_by=sent_by,
+                transport=parameters.transport.upper(),
+                from_uri=parameters.from_uri,
+                max_forwards=parameters.max_forwards,
+            )
+            return template.render(branch=COOKIE + token, tag=token, call_id=token)
+
+        outcome, up, code, note = Outcome.VOID, None, 0, ""
+        try:
+            response = await exchange(
+                target.host,
+                target.port,
+                parameters.tls if parameters.transport == "tls" else None,
+                parameters.tls.server_name or parse_uri(parameters.uri).address,
+                request,
+                COOKIE + token,
+            )
+            code = response.status
+            outcome, up = OUTCOMES[code], target.accepts[code]
+            note = "" if outcome is Outcome.UP else response.reason
+        except StreamFailure as failure:
+            outcome, up, note = failure.outcome, False, str(failure)
+        except Exception as error:
+            note = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        flight.end(
+            ProbeResult(target.key, flight.sent_at, now, outcome, up, now - flight.sent_at, code, note=note)
+        )
+
+    # Addresses
+
+    async def _keep_resolved(self, target: _Target, parameters: OptionsParameters) -> None:
+        assert self._loop is not None
+        while not target.released:
+            try:
+                found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+            except OSError:
+                # The last addresses stand: a name server that is away is no fault of the target.
+                found = []
+            if found:
+                self._locate(target, parameters, sorted({(str(entry[4][0]), target.port) for entry in found}))
+            await asyncio.sleep(RESOLVE_EVERY)
+
+    def _locate(self, target: _Target, parameters: OptionsParameters, hosts: list[tuple[str, int]]) -> None:
+        addresses: list[Address] = []
+        sent_by = ""
+        for host, port in hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            ours = self._open_socket(family).socket.getsockname()[1]
+            sent_by = sent_by or f"{bracketed(self._local_address(family, host))}:{ours}"
+            addresses.append((host, port) if family == socket.AF_INET else (host, port, 0, 0))
+        target.template = OptionsTemplate(
+            uri=parameters.uri,
+            sent_by=sent_by,
+            from_uri=parameters.from_uri,
+            max_forwards=parameters.max_forwards,
+        )
+        target.addresses = tuple(addresses)
+
+    def _open_socket(self, family: int) -> DatagramSocket:
+        shared = self._sockets.get(family)
+        if shared is None:
+            assert self._loop is not None
+            raw = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_INET6:
+                raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            raw.bind(("", 0))
+            shared = self._sockets[family] = DatagramSocket(raw, self._loop, self._receive, self._fail)
+        return shared
+
+    def _local_address(self, family: int, host: str) -> str:
+        """Our address towards a host, as routing has it now; a host without a route gets any of ours."""
+        known = self._local.get(host)
+        if known is None:
+            with socket.socket(family, socket.SOCK_DGRAM) as finder:
+                try:
+                    finder.connect((host, 9))
+                    known = str(finder.getsockname()[0])
+                except OSError:
+                    return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+            self._local[host] = known
+        return known
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
