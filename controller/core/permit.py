@@ -119,7 +119,7 @@ def arming_refusals(state: State, at: Moment, policy: Policy, name: str) -> tupl
     return tuple(guard for guard in guards if _GUARDS[guard](case))
 
 
-def fault_named(state: State, rules: GroupPolicy, side: str, name: str) -> tuple[Fault, ...]:
+def faults_against(state: State, rules: GroupPolicy, side: str, name: str) -> tuple[Fault, ...]:
     """The standing, unsuppressed faults of a side or its whole group; of this name, unless it is empty."""
     place = rules.side(side)
     component = "" if place is None else place.component
@@ -168,7 +168,7 @@ class _Case:
     def evidence(self) -> tuple[EvidenceKind, ...]:
         """Kinds that stand against the active side, without control experiments' own word for themselves."""
         kinds = set(self.request.evidence)
-        for fault in fault_named(self.state, self.rules, self.group.active, self.request.fault):
+        for fault in faults_against(self.state, self.rules, self.group.active, self.request.fault):
             kinds.update(fault.evidence_kinds)
         if not self.request.automatic:
             kinds.add(EvidenceKind.PERSON)
@@ -273,7 +273,7 @@ def _already_active(case: _Case) -> bool:
 
 
 def _domain(case: _Case) -> tuple[Fault, ...]:
-    return fault_named(case.state, case.rules, case.group.active, case.request.fault)
+    return faults_against(case.state, case.rules, case.group.active, case.request.fault)
 
 
 def _never_switch(case: _Case) -> bool:

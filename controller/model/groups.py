@@ -123,7 +123,7 @@ class Switch:
     verb_in_flight: DriverVerb | None = None
     undo: tuple[DriverVerb, ...] = ()  # what compensation does, in this order; see core/compensation.py
     resume: Phase | None = None  # where READING_BACK returns to
-    reads: int = 0  # failed attempts to read back
+    reads: int = field(default=0, metadata={"monotonic": True})  # failed attempts to read back
     failure: str = ""  # why it is being compensated, or stopped
     live_calls: int | None = None  # on the old side, at the last count
     walls: tuple[tuple[str, float], ...] = ()
@@ -190,7 +190,9 @@ class Group:
     shadowed: str = ""  # the incident whose switch was last only described
     ended_wall: float = 0.0  # of the last switch
     reading_back: str = field(default="", metadata={"monotonic": True})  # the reconciliation read in flight
-    read_due: float | None = field(default=None, metadata={"monotonic": True})  # it counts as lost from then on
+    read_due: float | None = field(
+        default=None, metadata={"monotonic": True}
+    )  # it counts as lost from then on
     read_at: float | None = field(default=None, metadata={"monotonic": True})
     fence_ready: bool | None = field(default=None, metadata={"monotonic": True})
     standby_since: float | None = field(default=None, metadata={"monotonic": True})

@@ -1,0 +1,156 @@
+"""What a switch does next, put on record before it leaves: phases entered, verbs driven, test calls asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.core.draft import Draft
+from controller.model.commands import Drive, RunLadder
+from controller.model.facts import FactKind
+from controller.model.groups import DriverVerb, Group, Phase, Switch, SwitchVerb
+from controller.model.health import HealthState, RungKey
+from controller.model.moments import Values
+
+RECHECK = 0.5
+"""Seconds between two looks at whether it may act again."""
+
+GRACE = 1.0
+"""Seconds past a command's own timeout after which its answer counts as lost."""
+
+ON_ORIGIN = frozenset(
+    {DriverVerb.DRAIN, DriverVerb.FREEZE, DriverVerb.THAW, DriverVerb.FENCE, DriverVerb.CONFIRM_FENCE}
+)
+
+UNDONE_BY: dict[DriverVerb, tuple[DriverVerb, ...]] = {
+    DriverVerb.DRAIN: (DriverVerb.REDIRECT,),
+    DriverVerb.FREEZE: (DriverVerb.THAW,),
+    DriverVerb.FENCE: (DriverVerb.UNFENCE, DriverVerb.REDIRECT),
+    DriverVerb.REDIRECT: (DriverVerb.REDIRECT,),
+    DriverVerb.UNFENCE: (DriverVerb.FENCE,),
+}
+
+UNDO_ORDER = (DriverVerb.UNFENCE, DriverVerb.THAW, DriverVerb.REDIRECT, DriverVerb.FENCE)
+"""The origin is let in and thawed before calls go back to it; a target that was let in for this is fenced again."""
+
+HARMLESS = frozenset({DriverVerb.PRECHECK, DriverVerb.CONFIRM_FENCE, DriverVerb.READ_BACK})
+
+
+def planned(switch: Switch) -> bool:
+    return switch.verb in (SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK)
+
+
+def switch_of(group: Group) -> Switch:
+    if group.switch is None:
+        raise RuntimeError(f"group {group.name} is {group.phase} without a switch")
+    return group.switch
+
+
+def begun(draft: Draft, group: Group, phase: Phase) -> Group:
+    """Record that the phase begins. Confirming a fence belongs to the attempt that commanded it."""
+    switch = switch_of(group)
+    switch = replace(
+        switch,
+        attempt=switch.attempt if phase is Phase.CONFIRMING_FENCE else 1,
+        command="",
+        verb_in_flight=None,
+        resume=None,
+        reads=0,
+        failure="",
+        due=None,
+        walls=(*switch.walls, (str(phase), draft.at.wall)),
+    )
+    data: Values = (
+        ("switch", switch.id),
+        ("phase", str(phase)),
+        ("from", str(group.phase)),
+        ("epoch", switch.epoch),
+    )
+    return draft.change(FactKind.SWITCH_PHASE, replace(group, phase=phase, switch=switch), data)
+
+
+def drive(draft: Draft, group: Group, verb: DriverVerb, side: str) -> None:
+    """One verb of the driver: intended in the record, then commanded."""
+    switch, rules = switch_of(group), draft.rules(group.name)
+    hasty = verb is DriverVerb.FREEZE and not planned(switch)
+    timeout = min(rules.freeze_timeout, rules.step_timeout) if hasty else rules.step_timeout
+    undo = switch.undo
+    if group.phase is not Phase.COMPENSATING:
+        wanted = {*undo, *UNDONE_BY.get(verb, ())}
+        undo = tuple(back for back in UNDO_ORDER if back in wanted)
+    command = draft.number("CMD")
+    switch = replace(
+        switch, command=command, verb_in_flight=verb, due=draft.at.mono + timeout + GRACE, undo=undo
+    )
+    fenced = group.fenced
+    if verb is DriverVerb.FENCE and side not in fenced:
+        fenced = (*fenced, side)
+    data: Values = (
+        ("switch", switch.id),
+        ("verb", str(verb)),
+        ("side", side),
+        ("epoch", switch.epoch),
+        ("command", command),
+        ("attempt", switch.attempt),
+    )
+    draft.change(FactKind.SWITCH_INTENDED, replace(group, switch=switch, fenced=fenced), data)
+    draft.commands.append(
+        Drive(
+            id=command,
+            group=group.name,
+            verb=verb,
+            side=side,
+            epoch=switch.epoch,
+            timeout=timeout,
+            switch=switch.id,
+            disruptive=verb not in HARMLESS,
+            host_alive=_host_alive(draft, group, side),
+            drill=switch.drill,
+        )
+    )
+
+
+def ladder(draft: Draft, group: Group, keys: tuple[RungKey, ...], timeout: float, count: int) -> None:
+    """Test calls or probes whose answer decides the phase."""
+    switch = switch_of(group)
+    command = draft.number("CMD")
+    due = draft.at.mono + timeout + 2 * GRACE
+    switch = replace(switch, command=command, verb_in_flight=None, due=due)
+    data: Values = (
+        ("switch", switch.id),
+        ("verb", "verify" if group.phase is Phase.VERIFYING else "full_test"),
+        ("side", switch.target),
+        ("epoch", switch.epoch),
+        ("command", command),
+        ("attempt", switch.attempt),
+    )
+    draft.change(FactKind.SWITCH_INTENDED, replace(group, switch=switch), data)
+    reason = f"{switch.id} {group.phase}"
+    draft.commands.append(RunLadder(id=command, keys=keys, timeout=timeout, count=count, reason=reason))
+
+
+def read_back_later(draft: Draft, group: Group, resume: Phase, pause: float, reason: str) -> None:
+    """Wait, then read back, then go on. Recorded once; the waiting itself is not."""
+    if group.phase is not Phase.READING_BACK or switch_of(group).command:
+        group = reading(draft, group, resume, reason)
+    draft.remember(replace(group, switch=replace(switch_of(group), due=draft.at.mono + pause)))
+
+
+def reading(draft: Draft, group: Group, resume: Phase, reason: str) -> Group:
+    switch = switch_of(group)
+    walls = (*switch.walls, (str(Phase.READING_BACK), draft.at.wall))
+    switch = replace(switch, command="", verb_in_flight=None, resume=resume, reads=0, due=None, walls=walls)
+    data: Values = (
+        ("switch", switch.id),
+        ("phase", str(Phase.READING_BACK)),
+        ("from", str(group.phase)),
+        ("resume", str(resume)),
+        ("reason", reason),
+    )
+    return draft.change(FactKind.SWITCH_PHASE, replace(group, phase=Phase.READING_BACK, switch=switch), data)
+
+
+def _host_alive(draft: Draft, group: Group, side: str) -> bool:
+    """Unless its host is known to be gone, it may still be running."""
+    found = draft.rules(group.name).side(side)
+    view = None if found is None else draft.state.rungs.get(RungKey(found.component, "host"))
+    return view is None or view.state is not HealthState.DOWN
