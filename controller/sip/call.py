@@ -11,6 +11,7 @@ from typing import assert_never
 
 from controller.sip import sdp
 from controller.sip.authentication import ClientAuthentication
+from controller.sip.call_plan import ALLOW, CallPlan
 from controller.sip.call_record import (
     Answered,
     CallOutcome,
@@ -22,7 +23,6 @@ from controller.sip.call_record import (
     Transmit,
 )
 from controller.sip.dialog import Dialog, open_dialog
-from controller.sip.digest import Credentials
 from controller.sip.errors import SdpError, SipParseError
 from controller.sip.messages import Headers, Message, Request, Response
 from controller.sip.replies import reply
@@ -34,41 +34,10 @@ from controller.sip.transactions import (
     Send,
     State,
     TimedOut,
-    Timers,
     TransportFailed,
     cancel,
 )
-from controller.sip.uri import parse_uri, quote
-
-TEST_CALL_HEADER = "X-Third-Ring-Test"
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CallPlan:
-    """What to call, and for how long. Times in seconds.
-
-    `uri` is the Request-URI and `to_uri` the To, when it differs; `sent_by` our host:port for Via and
-    Contact; `route` a preloaded route set as Route values. `test_id` goes into the X- header that lets CDRs
-    and KPIs leave test calls out. `ring_limit` counts from the INVITE to the answer, `duration` from the
-    answer to BYE.
-    """
-
-    uri: str
-    from_uri: str
-    sent_by: str
-    offer: bytes
-    test_id: str
-    to_uri: str | None = None
-    transport: str = "UDP"
-    display_name: str | None = None
-    credentials: Credentials | None = None
-    route: tuple[str, ...] = ()
-    headers: Headers = ()
-    user_agent: str = "Third-Ring"
-    ring_limit: float = 20.0
-    duration: float = 5.0
-    timers: Timers = Timers()
+from controller.sip.uri import parse_uri
 
 
 class Phase(Enum):
@@ -217,24 +186,13 @@ class Call:
         plan = self.plan
         self._sequence += 1
         self._alive = False
-        name = "" if plan.display_name is None else f"{quote(plan.display_name)} "
-        headers: Headers = (
-            ("Via", self._via()),
-            ("Max-Forwards", "70"),
-            *(("Route", route) for route in plan.route),
-            ("From", f"{name}<{plan.from_uri}>;tag={self.from_tag}"),
-            ("To", f"<{plan.to_uri or plan.uri}>"),
-            ("Call-ID", self.call_id),
-            ("CSeq", f"{self._sequence} INVITE"),
-            ("Contact", f"<sip:{plan.sent_by};transport={plan.transport.lower()}>"),
-            (TEST_CALL_HEADER, plan.test_id),
-            ("Allow", ALLOW),
-            ("User-Agent", plan.user_agent),
-            *plan.headers,
-            *self._authentication.headers(method="INVITE", uri=plan.uri),
-            ("Content-Type", sdp.CONTENT_TYPE),
+        request = plan.invite(
+            via=self._via(),
+            call_id=self.call_id,
+            from_tag=self.from_tag,
+            sequence=self._sequence,
+            authorization=self._authentication.headers(method="INVITE", uri=plan.uri),
         )
-        request = Request(method="INVITE", uri=plan.uri, headers=headers, body=plan.offer)
         self._invite = InviteTransaction(request, plan.timers)
         return self._handle(self._invite, self._invite.start(now), now)
 
@@ -255,14 +213,11 @@ class Call:
     def _start_bye(self, leg: _Leg, now: float) -> list[CallOutput]:
         sequence = leg.next_sequence
         leg.next_sequence += 1
-        request = leg.dialog.request("BYE", sequence=sequence, via=self._via(), headers=self._marks())
+        request = leg.dialog.request("BYE", sequence=sequence, via=self._via(), headers=self.plan.marks)
         answers = self._authentication.headers(method="BYE", uri=request.uri)
         request = Request(method="BYE", uri=request.uri, headers=(*request.headers, *answers))
         leg.bye = NonInviteTransaction(request, self.plan.timers)
         return self._handle(leg.bye, leg.bye.start(now), now)
-
-    def _marks(self) -> Headers:
-        return ((TEST_CALL_HEADER, self.plan.test_id), ("User-Agent", self.plan.user_agent))
 
     def _handle(
         self, transaction: InviteTransaction | NonInviteTransaction, outputs: list[Output], now: float
@@ -369,7 +324,7 @@ class Call:
             "ACK",
             sequence=dialog.invite_sequence,
             via=self._via(),
-            headers=(*self._marks(), *credentials),
+            headers=(*self.plan.marks, *credentials),
         )
         return request.encode()
 

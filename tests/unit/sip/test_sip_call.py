@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from controller.sip import sdp
-from controller.sip.call import TEST_CALL_HEADER, Call, CallPlan, Phase
+from controller.sip.call import Call, Phase
+from controller.sip.call_plan import TEST_CALL_HEADER, CallPlan
 from controller.sip.call_record import Answered, CallOutcome, CallOutput, Ended, Progress, Reply, Transmit
 from controller.sip.digest import Challenge, Credentials, find_authorization, verify
 from controller.sip.errors import SipParseError
