@@ -15,9 +15,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from controller.engine.desk import Desk
 from controller.model.errors import StoreError
 from controller.web.access import COOKIE, Access, Role, cross_site, local_peer
-from controller.web.console import CONSOLE, Console, add_console_routes
+from controller.web.console import CONSOLE, Console
 from controller.web.metrics import ControllerCollector
 from controller.web.operating import ACCOUNT, add_operating_routes
+from controller.web.pages import add_console_routes
 from controller.web.problems import Handler, as_problems, problem
 from controller.web.reading import DESK, add_reading_routes
 
