@@ -85,6 +85,14 @@ def test_no_match(datagram: bytes) -> None:
     assert match_response(datagram) is None
 
 
+@pytest.mark.parametrize(
+    "line", [b"From: <sip:thirdring@invalid>;tag=f1\r\n", b"Call-ID: c1\r\n", b"CSeq: 5 OPTIONS\r\n"]
+)
+def test_header_in_the_body_is_no_header(line: bytes) -> None:
+    moved = KAMAILIO.replace(line, b"").replace(b"Content-Length: 0", b"Content-Length: 100")
+    assert match_response(moved + b"x\r\n" + line + b"x" * 100) is None
+
+
 @given(st.integers(0, len(KAMAILIO)), st.integers(0, 8), st.binary(max_size=5))
 def test_match_never_says_other_than_the_parser(position: int, length: int, replacement: bytes) -> None:
     datagram = KAMAILIO[:position] + replacement + KAMAILIO[position + length :]
