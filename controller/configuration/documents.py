@@ -7,9 +7,10 @@ deep, or that grows through aliases.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _CONSTANTS: Mapping[str, bool | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 
-Path_ = tuple[str | int, ...]
+Location = tuple[str | int, ...]
 """Keys and indexes from the top of a document to a value."""
 
 
@@ -49,7 +50,11 @@ class Document:
     file: str
     content: Any
     place: Place
-    base: Path_ = ()
+    base: Location = ()
+    digest: str = ""  # SHA-256 of the file, hex; of a whole document only
+    references: frozenset[Location] = (
+        frozenset()
+    )  # from the top: texts that were written as references to secrets
 
     def line(self, path: Sequence[str | int] = ()) -> int:
         """The 1-based line of the value at `path`, or of its closest enclosing value. Elements of `path` that are
@@ -59,21 +64,39 @@ class Document:
             place = place.inside.get(element, place)
         return place.line
 
+    @classmethod
+    def of_line(cls, file: str, line: int) -> Document:
+        """A place in a file that is not YAML."""
+        return cls(file=file, content=None, place=Place(line))
+
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         return Problem(
             file=self.file, line=self.line(path), path=dotted((*self.base, *path)), message=message
         )
 
-    def at(self, *path: str | int) -> Document:
-        """The part of this document at `path`, which must exist; problems still name the whole path.
+    def referred(self, path: Sequence[str | int]) -> bool:
+        """Whether the text at `path` was written as a reference to a secret, not as the secret itself."""
+        return (*self.base, *path) in self.references
 
-        Raises KeyError or IndexError.
-        """
-        content, place = self.content, self.place
+    def part(self, path: Sequence[str | int], content: Any) -> Document:
+        """`content` as if it stood at `path`, so that its problems name the place there (or the closest around it)."""
+        place = self.place
+        for element in path:
+            place = place.inside.get(element, place)
+        return Document(
+            file=self.file,
+            content=content,
+            place=place,
+            base=(*self.base, *path),
+            references=self.references,
+        )
+
+    def at(self, *path: str | int) -> Document:
+        """The part of this document at `path`. Raises KeyError or IndexError when there is none."""
+        content = self.content
         for element in path:
             content = content[element]
-            place = place.inside.get(element, place)
-        return Document(file=self.file, content=content, place=place, base=(*self.base, *path))
+        return self.part(path, content)
 
 
 def dotted(path: Iterable[str | int]) -> str:
@@ -98,14 +121,15 @@ def read_document(path: Path, *, shown: str = "") -> Document:
                     )
                 ]
             )
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
     except OSError as error:
         message = f"can't be read: {error.strerror or error}"
         raise ConfigurationError([Problem(file=name, line=0, path="", message=message)]) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigurationError([Problem(file=name, line=line, path="", message="not UTF-8 text")]) from None
-    return parse_document(text, name)
+    return replace(parse_document(text, name), digest=hashlib.sha256(data).hexdigest())
 
 
 def parse_document(text: str, file: str) -> Document:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from controller.model.health import RungKey
 from controller.model.moments import Values
-from controller.model.policy import GroupPolicy, Policy, RungPolicy, TimeBudget
+from controller.model.policy import Component, GroupPolicy, Policy, RungPolicy, TimeBudget
 
 MONTH = 30 * 86400.0
 """Seconds."""
@@ -21,10 +21,12 @@ MONTH = 30 * 86400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allowances:
-    """Seconds a switch may take after it is detected. `edge_timer`: how long an edge waits for a silent side before it
+    """Seconds a switch may take after it is detected. `freeze`: all of its timeout, for a hung side never answers it.
+    `edge_timer`: how long an edge waits for a silent side before it
     tries the next, which is what callers already on their way to the dead side wait."""
 
     decide: float
+    freeze: float
     fence: float
     redirect: float
     edge_timer: float
@@ -104,16 +106,20 @@ def false_downs(rung: RungPolicy, loss: float, seconds: float = MONTH) -> float:
     return float(seconds / rung.interval * (1.0 - failure) * failure**rung.hysteresis.fall)
 
 
-def decisive_rungs(group: GroupPolicy, policy: Policy) -> tuple[tuple[RungKey, RungPolicy], ...]:
-    """The scheduled failover-relevant rungs of the group's sides and edges."""
-    names = dict.fromkeys((*(side.component for side in group.sides), *group.edges))
+def relevant(component: Component) -> tuple[tuple[RungKey, RungPolicy], ...]:
+    """The component's scheduled rungs that a failover waits for."""
     return tuple(
-        (RungKey(name, rung.name), rung)
-        for name in names
-        if (component := policy.components.get(name)) is not None
+        (RungKey(component.name, rung.name), rung)
         for rung in component.ladder
         if rung.failover_relevant and not rung.on_demand
     )
+
+
+def decisive_rungs(group: GroupPolicy, policy: Policy) -> tuple[tuple[RungKey, RungPolicy], ...]:
+    """Those of the group's sides and edges."""
+    names = dict.fromkeys((*(side.component for side in group.sides), *group.edges))
+    components = (policy.components.get(name) for name in names)
+    return tuple(rung for component in components if component is not None for rung in relevant(component))
 
 
 def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowances) -> WorstCase:
@@ -125,7 +131,7 @@ def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowanc
     budget = TimeBudget(
         detect=detection(rung),
         decide=allowances.decide,
-        fence=allowances.fence,
+        fence=allowances.freeze + allowances.fence,
         redirect=allowances.redirect,
         edge_timer=allowances.edge_timer,
     )
@@ -145,7 +151,11 @@ def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowanc
                 ),
             ),
             WorkedTerm(name="decide", seconds=budget.decide),
-            WorkedTerm(name="fence", seconds=budget.fence),
+            WorkedTerm(
+                name="fence",
+                seconds=budget.fence,
+                values=(("freeze", allowances.freeze), ("fence", allowances.fence)),
+            ),
             WorkedTerm(name="redirect", seconds=budget.redirect),
             WorkedTerm(name="edge_timer", seconds=budget.edge_timer),
         ),

@@ -111,7 +111,7 @@ def test_the_slowest_rung_decides_and_the_sum_can_be_redone_by_hand() -> None:
     fast, slow = rung(), rung(interval=0.5, timeout=0.3, fall=3)
     worst = worst_case(
         [(RungKey("a", "sip"), fast), (RungKey("b", "sip"), slow)],
-        Allowances(decide=0.02, fence=0.03, redirect=0.05, edge_timer=0.2),
+        Allowances(decide=0.02, freeze=0.01, fence=0.02, redirect=0.05, edge_timer=0.2),
     )
     assert worst.detected_by == RungKey("b", "sip")
     assert worst.budget.total == pytest.approx(1.8 + 0.02 + 0.03 + 0.05 + 0.2)
@@ -123,7 +123,7 @@ def test_the_slowest_rung_decides_and_the_sum_can_be_redone_by_hand() -> None:
 
 def test_nothing_to_see_a_failure_with_is_an_error() -> None:
     with pytest.raises(ValueError, match="no scheduled failover-relevant rung"):
-        worst_case([], Allowances(decide=0, fence=0, redirect=0, edge_timer=0))
+        worst_case([], Allowances(decide=0, freeze=0, fence=0, redirect=0, edge_timer=0))
 
 
 def test_most_expected_false_verdict_first() -> None:

@@ -1,0 +1,186 @@
+"""Where this node keeps its things, listens, and whom it lets in."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from controller.configuration.documents import Document
+from controller.configuration.fields import PositiveCount, PositiveSeconds, Section
+from controller.configuration.kinds import Kinds
+from controller.configuration.secrets import UNREFERRED
+from controller.configuration.validation import validate
+from controller.model.errors import Problem
+
+
+class AccessRole(StrEnum):
+    """Each includes the ones before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """Whoever shows `secret` acts as the account `name`."""
+
+    name: str
+    role: AccessRole
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpSettings:
+    """`public_url` is what links in pages begin with, without a slash at its end. No tokens: one is made at start."""
+
+    host: str = "127.0.0.1"
+    port: int = 8750
+    public_url: str = "http://127.0.0.1:8750"
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseSettings:
+    """`ttl` in seconds."""
+
+    kind: str = "local"
+    ttl: float = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSettings:
+    """`data` is an absolute directory. `control` is the Unix socket the command line talks to. `archive` is an
+    SQLAlchemy URL. `actions`: kind -> the adapter's own validated settings, for every registered action."""
+
+    name: str
+    data: Path
+    control: Path
+    archive: str
+    failure_domain: str = ""
+    probers: int = 1
+    language: str = "zh"
+    lease: LeaseSettings = LeaseSettings()
+    http: HttpSettings = HttpSettings()
+    actions: Mapping[str, object] = field(default_factory=dict)
+
+
+class LeaseEntry(Section):
+    kind: Literal["local"] = "local"
+    ttl: Annotated[PositiveSeconds, Field(ge=0.5, le=60)] = 3.0
+
+
+class NodeEntry(Section):
+    """Relative paths are relative to this file. `control` and `archive` are in the data directory unless given."""
+
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    data: str = "data"
+    control: str = ""
+    archive: str = Field(default="", pattern=r"^$|^[a-z0-9+]+://")
+    failure_domain: str = ""
+    probers: Annotated[PositiveCount, Field(le=64)] = 1
+    lease: LeaseEntry = LeaseEntry()
+
+
+class TokenEntry(Section):
+    name: str = Field(min_length=1)
+    role: AccessRole
+    secret: str = Field(min_length=16)
+
+
+class HttpEntry(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 8750
+    public_url: str = Field(default="", pattern=r"^$|^https?://[^\s]+$")
+    tokens: tuple[TokenEntry, ...] = ()
+
+
+def build_node(
+    document: Document | None,
+    http: Document | None,
+    language: str,
+    directory: Path,
+    actions: Mapping[str, object],
+    problems: list[Problem],
+) -> NodeSettings:
+    """`directory` is the main file's. The node's name is the host's unless given."""
+    entry = (NodeEntry() if document is None else validate(NodeEntry, document, problems)) or NodeEntry()
+    data = (directory / Path(entry.data).expanduser()).absolute()
+    return NodeSettings(
+        name=entry.name or socket.gethostname().partition(".")[0] or "node",
+        data=data,
+        control=(directory / Path(entry.control).expanduser()).absolute()
+        if entry.control
+        else data / "control",
+        archive=entry.archive or f"sqlite+aiosqlite:///{data / 'archive.db'}",
+        failure_domain=entry.failure_domain,
+        probers=entry.probers,
+        language=language,
+        lease=LeaseSettings(kind=entry.lease.kind, ttl=entry.lease.ttl),
+        http=_http(http, problems),
+        actions=actions,
+    )
+
+
+def _http(document: Document | None, problems: list[Problem]) -> HttpSettings:
+    if document is None:
+        return HttpSettings()
+    entry = validate(HttpEntry, document, problems)
+    if entry is None:
+        return HttpSettings()
+    names = [token.name for token in entry.tokens]
+    for index, token in enumerate(entry.tokens):
+        if token.name in names[:index]:
+            problems.append(document.problem(("tokens", index, "name"), f"a second token for {token.name}"))
+        if any(token.secret == other.secret for other in entry.tokens[:index]):
+            problems.append(
+                document.problem(("tokens", index, "secret"), "the same secret as another token's")
+            )
+        if not document.referred(("tokens", index, "secret")):
+            problems.append(document.problem(("tokens", index, "secret"), UNREFERRED))
+    shown = "127.0.0.1" if entry.host in ("", "0.0.0.0", "::") else entry.host
+    shown = f"[{shown}]" if ":" in shown else shown
+    return HttpSettings(
+        host=entry.host,
+        port=entry.port,
+        public_url=entry.public_url.rstrip("/") or f"http://{shown}:{entry.port}",
+        tokens=tuple(Token(name=token.name, role=token.role, secret=token.secret) for token in entry.tokens),
+    )
+
+
+def build_actions(
+    documents: Mapping[str, Document],
+    kinds: Kinds,
+    used: Mapping[str, Document],
+    problems: list[Problem],
+) -> dict[str, object]:
+    """Settings of every configured action and of every one a runbook or drill uses (`used`: kind -> who says so)."""
+    settings: dict[str, object] = {}
+    for kind, document in documents.items():
+        adapter = kinds.adapter("action", kind, document, (), problems)
+        if adapter is not None:
+            found = kinds.validated(
+                adapter, document.part((), document.content or {}), problems, model="Settings"
+            )
+            if found is not None:
+                settings[kind] = found
+    for kind, user in used.items():
+        if kind in documents or kind not in kinds.names.get("action", ()):
+            continue
+        adapter = kinds.adapter("action", kind, user, (), problems)
+        if adapter is None:
+            continue
+        empty: dict[str, Any] = {}
+        missing: list[Problem] = []
+        found = kinds.validated(adapter, user.part((), empty), missing, model="Settings")
+        if found is None:
+            problems.append(user.problem((), f"the action {kind} needs its settings under actions.{kind}"))
+        else:
+            settings[kind] = found
+    return settings
