@@ -1,0 +1,291 @@
+"""The composition root: builds a controller from its settings, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from controller import registry
+from controller.configuration.kinds import Kinds
+from controller.configuration.loading import Settings, load
+from controller.core.invariants import violations
+from controller.engine.clock import SystemClock
+from controller.engine.desk import Desk
+from controller.engine.dispatch import Dispatcher
+from controller.engine.leadership import keep_leadership, watch_timers
+from controller.engine.loop import Engine
+from controller.engine.prober_process import ProcessProber
+from controller.leases.local import LocalLease
+from controller.model.errors import ConfigurationError, Problem, StoreError
+from controller.model.events import LadderFinished
+from controller.model.facts import Entry, entry_payload
+from controller.model.health import RungKey
+from controller.model.policy import Policy
+from controller.notifiers.pager import Pager
+from controller.ports import Action, Notifier, SwitchDriver, Target
+from controller.stores.archive import SqlArchive
+from controller.stores.journal import SqliteJournal
+from controller.stores.journal_reader import JournalReader
+from controller.stores.shipping import Shipper
+from controller.web.access import Access, Account, Role
+from controller.web.console import Console
+from controller.web.links import AcknowledgeLinks
+from controller.web.server import Listeners, make_application
+
+log = logging.getLogger(__name__)
+
+WATCH_PERIOD = 0.1
+"""Seconds between two looks at this process's own timers."""
+
+
+def shipped(kind: str) -> Path:
+    """Where the shipped `runbooks` or `config` are: in an installed package, or in the checkout."""
+    package = Path(__file__).parent
+    installed = package / "shipped" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def kinds() -> Kinds:
+    """Every adapter this installation knows, by category; none is imported yet."""
+    return Kinds(
+        names={name: tuple(table) for name, table in registry.CATEGORIES.items()}, load=registry.load
+    )
+
+
+def load_settings(path: Path) -> Settings:
+    """Raises ConfigurationError with every problem found."""
+    return load(path, kinds(), shipped)
+
+
+class Controller:
+    """One node: the engine and everything around it. `ready` is called with the address once it answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        node, policy = settings.node, settings.policy
+        node.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.clock = SystemClock()
+        self.journal = SqliteJournal(node.data / "journal.db", node.name)
+        self.archive = SqlArchive(node.archive)
+        self.lease = LocalLease(node.data / "lease.lock", lifetime=node.lease.ttl)
+        self.prober = ProcessProber(node.name, self.clock)
+        self.links = AcknowledgeLinks(_key(node.data / "links.key"))
+        self.pager = Pager(policy.people, _notifiers(policy), self._link)
+        self.actions: dict[str, Action] = {
+            kind: registry.load("action", kind)(chosen) for kind, chosen in node.actions.items()
+        }
+        self.drivers: dict[str, SwitchDriver] = {
+            name: registry.load("driver", group.driver)(group, group.driver_parameters)
+            for name, group in policy.groups.items()
+        }
+        self.dispatcher = Dispatcher(
+            clock=self.clock,
+            prober=self.prober,
+            actions=self.actions,
+            drivers=self.drivers,
+            pager=self.pager,
+        )
+        self.engine = Engine(
+            node=node.name,
+            policy=policy,
+            journal=self.journal,
+            dispatcher=self.dispatcher,
+            clock=self.clock,
+        )
+        self.desk = Desk(self.engine, self.journal, self.clock)
+        self.shipper = Shipper(self.journal, self.archive, node.name)
+
+    async def run(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises StoreError when the journal, the socket or the port can't be used, and whatever
+        ended a part of the controller that must not end."""
+        node = self.settings.node
+        await self.engine.open()
+        async with contextlib.AsyncExitStack() as closing:
+            closing.push_async_callback(self.journal.close)
+            closing.push_async_callback(self._close_adapters)
+            listeners = Listeners(
+                make_application(
+                    self.desk,
+                    self._access(),
+                    Console(
+                        access=self._access(),
+                        links=self.links,
+                        secure_cookies=node.http.public_url.startswith("https:"),
+                        default_language=node.language,
+                    ),
+                )
+            )
+            await self.archive.open()
+            closing.push_async_callback(self.archive.close)
+            stop_noticing = self.engine.subscribe(lambda entries: self.shipper.notice(entries[-1].sequence))
+            self.shipper.start(self.engine.snapshot.sequence)
+            closing.push_async_callback(self.shipper.close)
+            closing.callback(stop_noticing)
+            closing.push_async_callback(self.lease.release)
+            await self.prober.start()
+            closing.push_async_callback(self.prober.close)
+            await self.prober.assign(targets(self.settings.policy))
+            parts = [
+                asyncio.create_task(self.engine.run(), name="engine"),
+                asyncio.create_task(self._listen_to_prober(), name="prober"),
+                asyncio.create_task(
+                    keep_leadership(self.lease, self.clock, self.engine.submit, period=node.lease.ttl / 3),
+                    name="leadership",
+                ),
+                asyncio.create_task(
+                    watch_timers(
+                        self.clock,
+                        self.engine.submit,
+                        period=WATCH_PERIOD,
+                        tolerated=self.settings.policy.timer_gap,
+                    ),
+                    name="timers",
+                ),
+            ]
+            closing.push_async_callback(_end, parts)
+            closing.push_async_callback(self.dispatcher.close)
+            try:
+                port = await listeners.open(node.http.host, node.http.port, node.control)
+            except OSError as error:
+                raise StoreError(
+                    f"can't listen on {node.http.host}:{node.http.port}: {error.strerror}"
+                ) from error
+            closing.push_async_callback(listeners.close)
+            host = f"[{node.http.host}]" if ":" in node.http.host else node.http.host
+            ready(f"http://{host}:{port}")
+            stopped = asyncio.create_task(stop.wait(), name="stop")
+            done, _ = await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            for part in done - {stopped}:
+                part.result()
+
+    async def _listen_to_prober(self) -> None:
+        async for event in self.prober.events():
+            if isinstance(event, LadderFinished) and not self.dispatcher.answered(event):
+                continue
+            self.engine.submit(event)
+
+    async def _close_adapters(self) -> None:
+        for adapter in (*self.actions.values(), *self.drivers.values(), self.pager):
+            await adapter.close()
+
+    def _access(self) -> Access:
+        node = self.settings.node
+        accounts = {
+            token.secret: Account(name=token.name, role=Role[token.role.name]) for token in node.http.tokens
+        }
+        if not accounts:
+            token = _key(node.data / "web.token").hex()
+            accounts[token] = Account(name="operator", role=Role.OPERATOR)
+        return Access(accounts, _key(node.data / "session.key"))
+
+    def _link(self, incident: str, person: str) -> str:
+        token = self.links.make(incident, person, self.clock.now().wall)
+        return f"{self.settings.node.http.public_url}/a/{token}"
+
+
+def targets(policy: Policy) -> list[Target]:
+    return [
+        Target(RungKey(component.name, rung.name), rung)
+        for component in policy.components.values()
+        for rung in component.ladder
+    ]
+
+
+def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run a controller until SIGINT or SIGTERM."""
+    import uvloop
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await Controller(settings).run(ready, stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def web_token(settings: Settings) -> str:
+    """The token made for a configuration that declares none; empty when it declares some."""
+    node = settings.node
+    return "" if node.http.tokens else _key(node.data / "web.token").hex()
+
+
+async def read_timeline(path: Path, *, incident: str, after: int, limit: int) -> list[dict[str, Any]]:
+    """Entries of a journal file, as the API shows them. Raises StoreError."""
+    return [_view(entry) for entry in await _entries(path, incident=incident, after=after, limit=limit)]
+
+
+async def check_journal(path: Path) -> tuple[list[str], str, int]:
+    """Violations of the chain and the invariants, the head's digest, and the number of entries. Raises StoreError."""
+    reader = JournalReader(path)
+    await reader.open()
+    try:
+        broken = await reader.verify()
+        head = await reader.head()
+    finally:
+        await reader.close()
+    entries = await _entries(path, incident="", after=0, limit=sys.maxsize)
+    found = [*broken, *(str(violation) for violation in violations(entries))]
+    return found, head.digest if head else "", head.sequence if head else 0
+
+
+async def _entries(path: Path, *, incident: str, after: int, limit: int) -> list[Entry]:
+    reader = JournalReader(path)
+    await reader.open()
+    try:
+        return [entry async for entry in reader.entries(incident=incident, after=after, limit=limit)]
+    finally:
+        await reader.close()
+
+
+def _view(entry: Entry) -> dict[str, Any]:
+    decoded = json.loads(entry.payload)
+    decoded.pop("changed", None)
+    return dict(entry_payload(entry, decoded))
+
+
+def _notifiers(policy: Policy) -> dict[tuple[str, str], Notifier]:
+    problems: list[Problem] = []
+    notifiers: dict[tuple[str, str], Notifier] = {}
+    for person in policy.people.values():
+        for channel in person.channels:
+            try:
+                adapter = registry.load("notifier", channel.kind)
+                notifiers[person.name, channel.name] = adapter(channel.parameters)
+            except ImportError as error:
+                problems.append(Problem(file="", line=0, path=f"people.{person.name}", message=str(error)))
+    if problems:
+        raise ConfigurationError(problems)
+    return notifiers
+
+
+def _key(path: Path) -> bytes:
+    """32 secret bytes kept in `path`, made on first use, readable by this user alone."""
+    with contextlib.suppress(FileNotFoundError):
+        return bytes.fromhex(path.read_text().strip())
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = secrets.token_bytes(32)
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(key.hex() + "\n")
+        return key
+    return bytes.fromhex(path.read_text().strip())
+
+
+async def _end(parts: Sequence[asyncio.Task[None]]) -> None:
+    for part in parts:
+        part.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)

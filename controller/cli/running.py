@@ -1,0 +1,71 @@
+"""Run a controller; check a configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controller.cli.exits import Exit
+from controller.cli.screen import Screen
+from controller.model.encoding import plain
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", exists=True, dir_okay=False)
+]
+
+
+def add_to(application: typer.Typer) -> None:
+    application.command()(run)
+    application.command()(check)
+
+
+def run(
+    context: typer.Context,
+    config: Config,
+    quiet: Annotated[bool, typer.Option(help="Log warnings only.")] = False,
+) -> None:
+    """Watch a call platform, and act on it where a group is armed. Until interrupted."""
+    from controller import app
+
+    screen: Screen = context.obj
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    settings = app.load_settings(config)
+
+    def ready(address: str) -> None:
+        token = app.web_token(settings)
+        answer = {
+            "address": address,
+            "control": str(settings.node.control),
+            "revision": settings.policy.revision,
+        }
+        lines = [
+            f"{screen.word('控制台', 'console')}: {settings.node.http.public_url}",
+            f"{screen.word('控制套接字', 'control socket')}: {settings.node.control}",
+        ]
+        if token:
+            lines.append(f"{screen.word('访问令牌', 'access token')}: {settings.node.data / 'web.token'}")
+        screen.show(answer, "\n".join(lines))
+
+    app.run(settings, ready)
+
+
+def check(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="The configuration file.", exists=True, dir_okay=False)],
+    loss: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Packet loss each way, for the false verdicts.")
+    ] = 0.01,
+) -> None:
+    """Every error at once, and what each group's worst case is against its RTO. Exit 1 when it can't be run."""
+    from controller import app
+
+    screen: Screen = context.obj
+    report = app.check(config, loss)
+    screen.show(plain(report), app.render_check(report, screen.language))
+    raise typer.Exit(Exit.PROBLEM if report.problems else Exit.DONE)
