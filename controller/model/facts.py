@@ -90,6 +90,8 @@ class FactKind(StrEnum):
     RUN_STARTED = "run_started"
     STEP_INTENDED = "step_intended"
     STEP_FINISHED = "step_finished"
+    STEP_HELD = "step_held"  # waits until what stands in its way is gone
+    STEP_SHADOWED = "step_shadowed"  # would have been done, had the group been armed
     STEP_SKIPPED = "step_skipped"
     STEP_UNKNOWN = "step_unknown"
     APPROVAL_REQUESTED = "approval_requested"
@@ -120,6 +122,7 @@ class FactKind(StrEnum):
     GROUP_RELEASED = "group_released"
     REQUEST_REFUSED = "request_refused"
     PAGE_OPENED = "page_opened"
+    PAGE_REPEATED = "page_repeated"
     PAGE_SENT = "page_sent"
     PAGE_DELIVERY = "page_delivery"
     PAGE_ESCALATED = "page_escalated"

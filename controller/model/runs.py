@@ -51,7 +51,8 @@ class StepRecord:
     message: str = ""
     started_wall: float = 0.0
     finished_wall: float = 0.0
-    order: int = 0  # completion order, for rollback in reverse
+    order: int = 0  # completion order of what may have taken effect, for rollback in reverse; 0: no effect
+    in_doubt: bool = False  # its outcome could not be told; its `verify` decides
     by: str = ""
     proof: str = ""
     data: Values = ()
@@ -60,7 +61,12 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """An aggregate. `steps` holds a record for every step that is no longer untouched."""
+    """An aggregate. `steps` holds a record for every step that is no longer untouched.
+
+    `ending`: what it becomes once everything is rolled back; None until it fails, is cancelled or shadowed.
+    `outcome` is a word: succeeded, failed, cancelled, shadowed (would have been done, had the group been armed),
+    needs_person.
+    """
 
     id: str
     runbook: str
@@ -75,6 +81,7 @@ class Run:
     started_wall: float = 0.0
     finished_wall: float = 0.0
     outcome: str = ""
+    ending: RunState | None = None
 
     @property
     def live(self) -> bool:
