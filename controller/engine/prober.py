@@ -112,6 +112,10 @@ class LocalProber:
             for key in [key for key in self._watches if key not in kept]:
                 self._drop(self._watches.pop(key))
 
+    def knows(self, keys: Sequence[RungKey]) -> bool:
+        """Whether all of them are assigned."""
+        return all(key in self._watches for key in keys)
+
     async def run_ladder(self, command: str, keys: Sequence[RungKey], timeout: float, count: int) -> None:
         run = LadderRun(
             command=command,
