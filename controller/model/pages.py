@@ -21,15 +21,19 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     FAILED_PERMANENTLY = "failed_permanently"
+    BUNDLED = "bundled"  # held back by the throttle; the pages that do go out count it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
+    """One page, one person, one channel, in one round. `command` is empty for a bundled one."""
+
     command: str
     person: str
     channel: str
     state: DeliveryState
     wall: float
+    round: int = 0
     message: str = ""
     due: float | None = field(default=None, metadata={"monotonic": True})  # no answer by then: next channel
 

@@ -155,6 +155,7 @@ DELIVERY_STATES: Mapping[DeliveryState, Text] = {
     DeliveryState.DELIVERED: Text(zh="已送达", en="delivered"),
     DeliveryState.FAILED: Text(zh="发送失败", en="failed"),
     DeliveryState.FAILED_PERMANENTLY: Text(zh="发送失败（不再重试）", en="failed for good"),
+    DeliveryState.BUNDLED: Text(zh="合并发送", en="bundled"),
 }
 
 DRILL_STATES: Mapping[DrillState, Text] = {
