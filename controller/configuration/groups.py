@@ -221,11 +221,11 @@ def build_group(
         redirect=allowed(written.redirect, shape.allowances.redirect),
         edge_timer=allowed(written.edge_timer, shape.allowances.edge_timer),
     )
-    rungs: list[tuple[RungKey, RungPolicy]] = []
+    sides: list[tuple[RungKey, RungPolicy]] = []
     for key_, side in entry.sides.items():
         found = components.get(side.component)
         relevant = () if found is None else objectives.relevant(found)
-        rungs += relevant
+        sides += relevant
         if found is not None and not relevant:
             problems.append(
                 document.problem(
@@ -233,12 +233,12 @@ def build_group(
                     f"{side.component} has no scheduled failover_relevant rung: its failure would not be seen",
                 )
             )
-    for edge in entry.edges:
-        if edge in components:
-            rungs += objectives.relevant(components[edge])
-    if len(problems) > before or not rungs:
+    edges = [
+        rung for edge in entry.edges if edge in components for rung in objectives.relevant(components[edge])
+    ]
+    if len(problems) > before or not sides:
         return None
-    worst = objectives.worst_case(rungs, allowances)
+    worst = objectives.worst_case(sides, edges, allowances)
     group = GroupPolicy(
         name=name,
         title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,6 @@ from controller.configuration.variables import Offer
 from controller.model.errors import ConditionError, Problem
 from controller.model.faults import EvidenceKind, FaultKind
 from controller.model.policy import ComponentKind, DomainRow, FaultRule, Role, Term
-from controller.model.runbooks import Runbook
 
 
 class ProbeEntry(Section):
@@ -120,20 +119,19 @@ def _warn(
     warnings: list[Problem],
 ) -> None:
     present = sorted(kind for kind in entry.kinds if kind in offer.rungs)
-    missing = [variable for variable in variables if offer.lacks(variable, present)]
-    if present and missing:
+    # With one of its variables there an `||` may still hold; with none of them it can't.
+    if present and variables and all(offer.lacks(variable, present) for variable in variables):
         warnings.append(
             document.problem(
                 ("terms", index, "when"),
-                f"rule {name} can't fire for {', '.join(present)}: nothing offers {', '.join(missing)}",
+                f"rule {name} can't fire for {', '.join(present)}: nothing offers {', '.join(variables)}",
             )
         )
 
 
 def build_domains(
     documents: Mapping[str, Document],
-    rules: tuple[FaultRule, ...],
-    runbooks: Mapping[str, Runbook],
+    runbooks: Collection[str],
     main: Document,
     problems: list[Problem],
 ) -> dict[FaultKind, DomainRow]:

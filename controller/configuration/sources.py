@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,10 @@ class Sources:
 
 
 def gather(
-    path: Path, shipped: Mapping[str, Path], environment: Mapping[str, str], problems: list[Problem]
+    path: Path, shipped: Callable[[str], Path], environment: Mapping[str, str], problems: list[Problem]
 ) -> Sources | None:
-    """Read `path` and everything it includes. `shipped`: "config" and "runbooks" -> the shipped directories, named in
-    files as `shipped:NAME`. None when the file itself can't be read; problems are appended."""
+    """Read `path` and everything it includes. `shipped("config")` and `shipped("runbooks")` are the directories that
+    `shipped:NAME` refers to. None when the file itself can't be read; problems are appended."""
     reader = _Reader(shipped, environment, problems)
     document = reader.read(path, str(path))
     if document is None:
@@ -70,7 +70,7 @@ def gather(
 
 class _Reader:
     def __init__(
-        self, shipped: Mapping[str, Path], environment: Mapping[str, str], problems: list[Problem]
+        self, shipped: Callable[[str], Path], environment: Mapping[str, str], problems: list[Problem]
     ) -> None:
         self._shipped = shipped
         self._environment = environment
@@ -180,9 +180,7 @@ class _Reader:
     def _locate(self, name: str, path: Path, category: str) -> Path | None:
         if not name.startswith(_SHIPPED):
             return path.parent / Path(name).expanduser()
-        directory = self._shipped.get(category)
-        if directory is None:
-            return None
+        directory = self._shipped(category)
         found = directory / name.removeprefix(_SHIPPED)
         return found if found.exists() and found.resolve().is_relative_to(directory.resolve()) else None
 

@@ -69,11 +69,15 @@ def detection(rung: RungPolicy) -> float:
     are sent `confirm_interval` apart.
     """
     fall = rung.hysteresis.fall
-    scheduled = rung.interval * fall + rung.timeout
     if rung.confirm < fall - 1 or fall == 1:
-        return scheduled
+        return scheduled(rung)
     confirmed = rung.interval + rung.timeout + rung.confirm_interval * (fall - 1) + rung.timeout
-    return min(scheduled, confirmed)
+    return min(scheduled(rung), confirmed)
+
+
+def scheduled(rung: RungPolicy) -> float:
+    """`detection` without confirming probes: interval x fall + timeout."""
+    return rung.interval * rung.hysteresis.fall + rung.timeout
 
 
 def rides_out(rung: RungPolicy) -> float:
@@ -82,10 +86,10 @@ def rides_out(rung: RungPolicy) -> float:
     A stall that ends before the last needed probe's deadline lets that probe be answered.
     """
     fall = rung.hysteresis.fall
-    scheduled = rung.interval * (fall - 1) + rung.timeout
+    paced = rung.interval * (fall - 1) + rung.timeout
     if rung.confirm < fall - 1 or fall == 1:
-        return scheduled
-    return min(scheduled, rung.timeout + rung.confirm_interval * (fall - 1) + rung.timeout)
+        return paced
+    return min(paced, rung.timeout + rung.confirm_interval * (fall - 1) + rung.timeout)
 
 
 def probe_failure(loss: float, copies: int) -> float:
@@ -115,21 +119,35 @@ def relevant(component: Component) -> tuple[tuple[RungKey, RungPolicy], ...]:
     )
 
 
-def decisive_rungs(group: GroupPolicy, policy: Policy) -> tuple[tuple[RungKey, RungPolicy], ...]:
-    """Those of the group's sides and edges."""
-    names = dict.fromkeys((*(side.component for side in group.sides), *group.edges))
-    components = (policy.components.get(name) for name in names)
+def deciding(group: GroupPolicy, policy: Policy) -> tuple[tuple[RungKey, RungPolicy], ...]:
+    """Those of the group's sides."""
+    components = (policy.components.get(side.component) for side in group.sides)
     return tuple(rung for component in components if component is not None for rung in relevant(component))
 
 
-def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowances) -> WorstCase:
-    """Raises ValueError when there is no rung: then no failure would be seen at all."""
-    rungs = tuple(rungs)
-    if not rungs:
+def worst_case(
+    sides: Iterable[tuple[RungKey, RungPolicy]],
+    edges: Iterable[tuple[RungKey, RungPolicy]],
+    allowances: Allowances,
+) -> WorstCase:
+    """The failover-relevant rungs of the sides must say DOWN; those of the edges bring live counters, for which one
+    reading after the break is enough.
+
+    Raises ValueError when no side has one: then no failure would be seen at all.
+    """
+    sides, edges = tuple(sides), tuple(edges)
+    if not sides:
         raise ValueError("no scheduled failover-relevant rung")
-    key, rung = max(rungs, key=lambda item: detection(item[1]))
+    slowest = max(sides, key=lambda item: detection(item[1]))
+    detect = detection(slowest[1])
+    by = "schedule" if detect == scheduled(slowest[1]) else "confirmation"
+    for item in edges:
+        reading = item[1].interval + item[1].timeout
+        if reading > detect:
+            slowest, detect, by = item, reading, "reading"
+    key, rung = slowest
     budget = TimeBudget(
-        detect=detection(rung),
+        detect=detect,
         decide=allowances.decide,
         fence=allowances.freeze + allowances.fence,
         redirect=allowances.redirect,
@@ -142,6 +160,7 @@ def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowanc
                 name="detect",
                 seconds=budget.detect,
                 values=(
+                    ("by", by),
                     ("rung", f"{key.component}.{key.rung}"),
                     ("interval", rung.interval),
                     ("fall", rung.hysteresis.fall),
@@ -160,7 +179,7 @@ def worst_case(rungs: Iterable[tuple[RungKey, RungPolicy]], allowances: Allowanc
             WorkedTerm(name="edge_timer", seconds=budget.edge_timer),
         ),
         detected_by=key,
-        rides_out=min(rides_out(item) for _, item in rungs),
+        rides_out=min(rides_out(item) for _, item in sides),
     )
 
 

@@ -111,6 +111,7 @@ def test_the_slowest_rung_decides_and_the_sum_can_be_redone_by_hand() -> None:
     fast, slow = rung(), rung(interval=0.5, timeout=0.3, fall=3)
     worst = worst_case(
         [(RungKey("a", "sip"), fast), (RungKey("b", "sip"), slow)],
+        [(RungKey("edge", "edge"), rung(interval=1.0, timeout=0.5))],
         Allowances(decide=0.02, freeze=0.01, fence=0.02, redirect=0.05, edge_timer=0.2),
     )
     assert worst.detected_by == RungKey("b", "sip")
@@ -121,9 +122,20 @@ def test_the_slowest_rung_decides_and_the_sum_can_be_redone_by_hand() -> None:
     assert worst.rides_out == pytest.approx(0.22)
 
 
+def test_an_edge_read_too_seldom_decides() -> None:
+    worst = worst_case(
+        [(RungKey("a", "sip"), rung())],
+        [(RungKey("edge", "edge"), rung(interval=1.0, timeout=0.5))],
+        Allowances(decide=0.0, freeze=0.0, fence=0.0, redirect=0.0, edge_timer=0.0),
+    )
+    assert worst.detected_by == RungKey("edge", "edge")
+    assert dict(worst.terms[0].values)["by"] == "reading"
+    assert worst.budget.total == pytest.approx(1.5)
+
+
 def test_nothing_to_see_a_failure_with_is_an_error() -> None:
     with pytest.raises(ValueError, match="no scheduled failover-relevant rung"):
-        worst_case([], Allowances(decide=0, freeze=0, fence=0, redirect=0, edge_timer=0))
+        worst_case([], [], Allowances(decide=0, freeze=0, fence=0, redirect=0, edge_timer=0))
 
 
 def test_most_expected_false_verdict_first() -> None:

@@ -1,0 +1,250 @@
+"""What `thirdring check` says of a configuration: everything that is wrong, and what each group can promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.configuration.kinds import Kinds
+from controller.configuration.loading import load
+from controller.configuration.settings import Settings
+from controller.core import objectives
+from controller.model.errors import ConfigurationError, Problem
+from controller.model.policy import Profile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupCheck:
+    """`may_arm`: the worst case fits the RTO. `false_downs`: rung by rung, a month and a vantage at the given loss."""
+
+    name: str
+    profile: Profile
+    rto: float
+    total: float
+    may_arm: bool
+    rides_out: float
+    detected_by: str
+    terms: tuple[objectives.WorkedTerm, ...]
+    false_downs: tuple[objectives.FalseDowns, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckReport:
+    """`loss` is the chance that a packet is lost, each way. With problems there is nothing else to tell."""
+
+    configuration: str
+    name: str = ""
+    revision: str = ""
+    loss: float = 0.01
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    components: int = 0
+    targets: int = 0
+    probes_per_second: float = 0.0
+    rules: int = 0
+    runbooks: int = 0
+    people: int = 0
+    groups: tuple[GroupCheck, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        return not self.problems
+
+
+def check(
+    path: Path,
+    kinds: Kinds,
+    shipped: Callable[[str], Path],
+    *,
+    loss: float = 0.01,
+    environment: Mapping[str, str] | None = None,
+) -> CheckReport:
+    """Never raises for what is wrong with the configuration."""
+    try:
+        settings = load(path, kinds, shipped, environment=environment)
+    except ConfigurationError as error:
+        return CheckReport(configuration=str(path), loss=loss, problems=error.problems)
+    return report(str(path), settings, loss)
+
+
+def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
+    policy = settings.policy
+    rungs = [rung for component in policy.components.values() for rung in component.ladder]
+    groups = []
+    for group in policy.groups.values():
+        worst = settings.worst_cases[group.name]
+        groups.append(
+            GroupCheck(
+                name=group.name,
+                profile=group.profile,
+                rto=group.rto,
+                total=worst.budget.total,
+                may_arm=objectives.fits(group),
+                rides_out=worst.rides_out,
+                detected_by=f"{worst.detected_by.component}.{worst.detected_by.rung}",
+                terms=worst.terms,
+                false_downs=objectives.false_verdicts(objectives.deciding(group, policy), loss),
+            )
+        )
+    return CheckReport(
+        configuration=configuration,
+        name=policy.name,
+        revision=policy.revision,
+        loss=loss,
+        warnings=settings.warnings,
+        components=len(policy.components),
+        targets=len(rungs),
+        probes_per_second=sum(1.0 / rung.interval for rung in rungs if not rung.on_demand),
+        rules=len(policy.rules),
+        runbooks=len(policy.runbooks),
+        people=len(policy.people),
+        groups=tuple(groups),
+    )
+
+
+def render_text(report: CheckReport, language: str = "en") -> str:
+    """For a person at a terminal, in Chinese ("zh") or English."""
+    words = _WORDS["zh" if language == "zh" else "en"]
+    lines: list[str] = []
+    if report.problems:
+        lines.append(words["wrong"].format(file=report.configuration, count=len(report.problems)))
+        lines += [f"  {problem}" for problem in report.problems]
+        return "\n".join(lines)
+    lines.append(
+        words["good"].format(file=report.configuration, name=report.name, revision=report.revision[:12])
+    )
+    lines.append(
+        words["size"].format(
+            components=report.components,
+            targets=report.targets,
+            rate=report.probes_per_second,
+            rules=report.rules,
+            runbooks=report.runbooks,
+            people=report.people,
+        )
+    )
+    for group in report.groups:
+        lines += ["", *_group(group, report.loss, words)]
+    if report.warnings:
+        lines += ["", words["warnings"].format(count=len(report.warnings))]
+        lines += [f"  {warning}" for warning in report.warnings]
+    return "\n".join(lines)
+
+
+def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str]:
+    lines = [words["group"].format(name=group.name, profile=group.profile, rto=group.rto)]
+    rows = [(words[term.name], f"{term.seconds:.3f}", _how(term, words)) for term in group.terms]
+    rows.append(
+        (
+            words["total"],
+            f"{group.total:.3f}",
+            words["fits" if group.may_arm else "over"].format(
+                rto=group.rto, difference=abs(group.rto - group.total)
+            ),
+        )
+    )
+    lines += _aligned(rows)
+    lines.append("  " + words["rides_out"].format(seconds=group.rides_out))
+    lines.append("  " + words["false"].format(loss=loss * 100))
+    lines += [
+        f"    {item.key.component}.{item.key.rung}: "
+        + words["false_row"].format(
+            expected=_expected(item.expected), probes=item.probes, failure=_expected(item.failure)
+        )
+        for item in group.false_downs[:_MOST_ROWS]
+    ]
+    if len(group.false_downs) > _MOST_ROWS:
+        lines.append("    " + words["more"].format(count=len(group.false_downs) - _MOST_ROWS))
+    return lines
+
+
+_MOST_ROWS = 8
+
+
+def _how(term: objectives.WorkedTerm, words: Mapping[str, str]) -> str:
+    """The term's own numbers, so that the sum can be redone by hand."""
+    values = dict(term.values)
+    if term.name == "detect":
+        return words[f"by_{values['by']}"].format(**values, repeats=int(values["fall"] or 0) - 1)
+    if term.name == "fence":
+        return words["by_fence"].format(**values)
+    return words[f"by_{term.name}"]
+
+
+def _aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    width = max(_width(row[0]) for row in rows)
+    digits = max(len(row[1]) for row in rows)
+    return [
+        f"  {name}{' ' * (width - _width(name))}  {number:>{digits}} s  {how}" for name, number, how in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: a Chinese character takes two."""
+    return sum(2 if ord(character) > 0x2E7F else 1 for character in text)
+
+
+def _expected(number: float) -> str:
+    return f"{number:.1f}" if number >= 10 else f"{number:.2g}" if number >= 1e-4 else f"{number:.0e}"
+
+
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "wrong": "{file}: {count} problem(s); nothing would be started with it",
+        "good": "{file}: good. Configuration {name}, revision {revision}",
+        "size": "{components} components, {targets} targets, {rate:.1f} probes a second; {rules} rules, {runbooks}"
+        " runbooks, {people} people",
+        "group": "Group {name}, profile {profile}: worst-case outage against its RTO of {rto:g} s",
+        "detect": "detect",
+        "decide": "decide",
+        "fence": "fence",
+        "redirect": "redirect",
+        "edge_timer": "edge timer",
+        "total": "worst case",
+        "by_schedule": "{rung}: interval {interval:g} x fall {fall} + probe deadline {timeout:g}",
+        "by_confirmation": "{rung}: interval {interval:g} + deadline {timeout:g} + {repeats} confirming probe(s)"
+        " {confirm_interval:g} apart + deadline {timeout:g}",
+        "by_reading": "{rung}: interval {interval:g} + deadline {timeout:g} until its next reading",
+        "by_decide": "rules, one commit, first command",
+        "by_fence": "freeze {freeze:g} (a hung side uses all of it) + fence {fence:g}",
+        "by_redirect": "promote and redirect on the edges",
+        "by_edge_timer": "how long a call already sent to the silent side waits",
+        "fits": "within {rto:g} s, {difference:.3f} s to spare: may be armed",
+        "over": "OVER {rto:g} s by {difference:.3f} s: can't be armed",
+        "rides_out": "a complete stall shorter than {seconds:.2f} s can't bring a side down",
+        "false": "false DOWN verdicts expected a month and vantage, at {loss:g} % packet loss each way (a switch needs a"
+        " second kind of evidence besides):",
+        "false_row": "{expected} ({probes:,.0f} probes, each failing with chance {failure})",
+        "more": "and {count} more, less often",
+        "warnings": "{count} warning(s):",
+    },
+    "zh": {
+        "wrong": "{file}：{count} 处错误，不能以此启动",
+        "good": "{file}：无误。配置 {name}，版本 {revision}",
+        "size": "{components} 个组件，{targets} 个探测目标，每秒 {rate:.1f} 次探测；{rules} 条规则，{runbooks} 个预案，"
+        "{people} 人",
+        "group": "保护组 {name}，方案 {profile}：最坏中断时间与 RTO {rto:g} 秒对照",
+        "detect": "发现",
+        "decide": "决策",
+        "fence": "隔离",
+        "redirect": "改向",
+        "edge_timer": "边缘定时器",
+        "total": "最坏情况",
+        "by_schedule": "{rung}：间隔 {interval:g} × 连续失败 {fall} + 探测时限 {timeout:g}",
+        "by_confirmation": "{rung}：间隔 {interval:g} + 时限 {timeout:g} + {repeats} 次确认探测（相隔 {confirm_interval:g}）"
+        " + 时限 {timeout:g}",
+        "by_reading": "{rung}：间隔 {interval:g} + 时限 {timeout:g}，即下一次读数",
+        "by_decide": "规则判定、一次提交、首条命令",
+        "by_fence": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离 {fence:g}",
+        "by_redirect": "提升备用侧并在边缘改向",
+        "by_edge_timer": "已送往无应答一侧的呼叫要等这么久",
+        "fits": "在 {rto:g} 秒之内，余 {difference:.3f} 秒：可以启用",
+        "over": "超出 {rto:g} 秒 {difference:.3f} 秒：不能启用",
+        "rides_out": "短于 {seconds:.2f} 秒的完全停顿不会使一侧被判为故障",
+        "false": "单向丢包 {loss:g} % 时每月每个观测点预期的误判次数（切换另需第二类证据）：",
+        "false_row": "{expected}（{probes:,.0f} 次探测，每次失败概率 {failure}）",
+        "more": "另有 {count} 项，更少",
+        "warnings": "{count} 条提醒：",
+    },
+}
