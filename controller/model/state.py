@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from immutables import Map
 
+from controller.model.calls import CallSample, CallTally
 from controller.model.commands import Command
 from controller.model.drills import Drill
 from controller.model.events import Handoff
@@ -67,6 +68,8 @@ class State:
     recent_failures: Map[str, tuple[tuple[float, str], ...]] = (
         Map()
     )  # parent -> (mono, child), within the window
+    call_samples: Map[str, tuple[CallSample, ...]] = Map()  # by group: the edges' latest polls
+    call_tallies: Map[str, CallTally] = Map()  # by open incident
     faults: Map[FaultKey, Fault] = Map()
     incidents: Map[str, Incident] = Map()
     runs: Map[str, Run] = Map()
