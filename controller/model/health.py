@@ -86,19 +86,26 @@ class RungHealth(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """The latest values a rung reported (MOS, reply counters, days left). `at` is monotonic seconds."""
+    """The latest values a rung reported (MOS, reply counters, days left). Monotonic seconds.
+
+    `sent_at` is 0.0 where only the end is known. `failures`: how many failed in a row with this same outcome.
+    """
 
     at: float
     up: bool | None
     outcome: Outcome
     values: Values
+    sent_at: float = 0.0
+    failures: int = 0
 
 
 class Vantage(NamedTuple):
-    """A node that probes. A vantage that is not live abstains."""
+    """A node that probes. A vantage that is not live abstains: it does not beat, or it is `isolated` (nothing that
+    the groups consist of answers it, edges and test targets included)."""
 
     name: str
     live: bool
     last_beat: float
     lag: float = 0.0
     failure_domain: str = ""
+    isolated: bool = False

@@ -8,6 +8,7 @@ from immutables import Map
 
 from controller.model.calls import CallSample, CallTally
 from controller.model.commands import Command
+from controller.model.diagnosis import Diagnosis
 from controller.model.drills import Drill
 from controller.model.events import Handoff
 from controller.model.facts import Counters, Fact
@@ -70,6 +71,7 @@ class State:
     )  # parent -> (mono, child), within the window
     call_samples: Map[str, tuple[CallSample, ...]] = Map()  # by group: the edges' latest polls
     call_tallies: Map[str, CallTally] = Map()  # by open incident
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     faults: Map[FaultKey, Fault] = Map()
     incidents: Map[str, Incident] = Map()
     runs: Map[str, Run] = Map()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 RUNG: Mapping[str, str] = {"state": "string", "outcome": "string", "failures": "int", "code": "int"}
-"""Of every rung, as <role>.<rung>.<name>. `state` is the k-of-n verdict (of a rung that runs on demand only, its last
-result), `outcome` and `code` the last result's, `failures` how many failed in a row with that same outcome."""
+"""Of every rung, as <role>.<rung>.<name>. `state` is the k-of-n verdict, never "UNKNOWN": then it is missing.
+`outcome` and `code` are the last result's, `failures` is how many failed in a row with that same outcome."""
 
 CONVENTIONAL_RUNGS: Mapping[str, str] = {
     "host": "icmp",
@@ -27,7 +27,7 @@ CONVENTIONAL_RUNGS: Mapping[str, str] = {
 that is not there is UNKNOWN. `call_other` calls a second test destination, independent of the first."""
 
 COMPONENT: Mapping[str, str] = {
-    "state": "string",  # DOWN with a broken rung, UP with none and one known, else UNKNOWN
+    "state": "string",  # DOWN with a broken rung, UP with none and one known to be up, else missing
     "broken": "string",  # the first broken rung, "" when none is known to be
     "active": "bool",  # of a side: whether its group is on it; unknown for anything else
     "flapping": "bool",
