@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.model.drills import DrillState
-from controller.model.faults import FaultKind, Impact, Urgency
-from controller.model.groups import Phase, Refusal, SwitchOutcome, SwitchVerb
+from controller.model.faults import EvidenceKind, FaultKind, Impact, Urgency
+from controller.model.groups import DriverVerb, Phase, Refusal, SwitchOutcome, SwitchVerb
+from controller.model.health import HealthState
 from controller.model.incidents import IncidentState
 from controller.model.pages import DeliveryState, PageState
 from controller.model.runbooks import Text
-from controller.model.runs import RunState, StepState
+from controller.model.runs import ActionStatus, RunState, StepState
 
 DRILL_MARK = Text(zh="【演练】这是一次演练", en="[DRILL] This is a drill")
 """Opens and closes every message of a drill."""
@@ -164,4 +165,43 @@ DRILL_STATES: Mapping[DrillState, Text] = {
     DrillState.UNDOING: Text(zh="撤销注入中", en="undoing the inject"),
     DrillState.FINISHED: Text(zh="已完成", en="finished"),
     DrillState.ABORTED: Text(zh="已中止", en="aborted"),
+}
+
+EVIDENCE: Mapping[EvidenceKind, Text] = {
+    EvidenceKind.PROBE: Text(zh="信令探测", en="signalling probes"),
+    EvidenceKind.EDGE: Text(zh="边缘真实流量", en="live traffic at the edge"),
+    EvidenceKind.CALL: Text(zh="测试呼叫", en="test calls"),
+    EvidenceKind.AGENT: Text(zh="主机代理", en="host agent"),
+    EvidenceKind.PEER: Text(zh="其他组件的观察", en="other components"),
+    EvidenceKind.CONTROL: Text(zh="对照试验", en="control experiment"),
+    EvidenceKind.PERSON: Text(zh="人工报告", en="a person"),
+}
+
+DRIVER_VERBS: Mapping[DriverVerb, Text] = {
+    DriverVerb.PRECHECK: Text(zh="预检", en="precheck"),
+    DriverVerb.DRAIN: Text(zh="等待通话结束", en="drain"),
+    DriverVerb.FREEZE: Text(zh="冻结", en="freeze"),
+    DriverVerb.THAW: Text(zh="解冻", en="thaw"),
+    DriverVerb.FENCE: Text(zh="隔离", en="fence"),
+    DriverVerb.CONFIRM_FENCE: Text(zh="确认隔离", en="confirm fence"),
+    DriverVerb.UNFENCE: Text(zh="解除隔离", en="unfence"),
+    DriverVerb.PROMOTE: Text(zh="启用", en="promote"),
+    DriverVerb.REDIRECT: Text(zh="切换路由", en="redirect"),
+    DriverVerb.READ_BACK: Text(zh="回读", en="read back"),
+    DriverVerb.REASSERT: Text(zh="重新下发", en="reassert"),
+}
+
+ACTION_STATUSES: Mapping[ActionStatus, Text] = {
+    ActionStatus.SUCCEEDED: Text(zh="成功", en="succeeded"),
+    ActionStatus.FAILED: Text(zh="失败", en="failed"),
+    ActionStatus.REFUSED: Text(zh="对端拒绝", en="refused by the far end"),
+    ActionStatus.UNKNOWN: Text(zh="结果未知", en="outcome unknown"),
+}
+
+HEALTH_STATES: Mapping[HealthState, Text] = {
+    HealthState.UNKNOWN: Text(zh="未知", en="unknown"),
+    HealthState.UP: Text(zh="正常", en="up"),
+    HealthState.SUSPECT: Text(zh="可疑", en="suspect"),
+    HealthState.DOWN: Text(zh="中断", en="down"),
+    HealthState.RECOVERING: Text(zh="恢复中", en="recovering"),
 }

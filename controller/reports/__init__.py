@@ -1,0 +1,1 @@
+"""From the timeline to what people read: lines, reviews, reports."""
