@@ -51,6 +51,9 @@ class Plan:
     hold_s: float
     patience_s: float
     rtp_packets: int
+    signalling_port: int = SIGNALLING_PORT
+    media_port: int = MEDIA_PORT
+    target_port: int = SIP_PORT
 
 
 class Outcome(StrEnum):
@@ -111,8 +114,8 @@ class Caller:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stopping = False
-        self._sip = self._socket(SIGNALLING_PORT)
-        self._rtp = self._socket(MEDIA_PORT)
+        self._sip = self._socket(plan.signalling_port)
+        self._rtp = self._socket(plan.media_port)
         self._by_number: list[_Call] = []
 
     def _socket(self, port: int) -> socket.socket:
@@ -157,23 +160,23 @@ class Caller:
         plan = self._plan
         host = plan.targets[number % len(plan.targets)]
         call_id, via, tag = f"{secrets.token_hex(8)}-{number}", sip.branch(), secrets.token_hex(4)
-        uri = f"sip:{plan.user}@{host}:{SIP_PORT}"
+        uri = f"sip:{plan.user}@{host}:{plan.target_port}"
         started = time.monotonic()
         invite = sip.request(
             "INVITE",
             uri,
-            local=(plan.local, SIGNALLING_PORT),
+            local=(plan.local, plan.signalling_port),
             via_branch=via,
             call_id=call_id,
             from_tag=tag,
             to=f"<{uri}>",
             extra=(f"X-Sent: {time.monotonic_ns()}",),
-            body=sip.offer(plan.local, MEDIA_PORT),
+            body=sip.offer(plan.local, plan.media_port),
         )
         call = _Call(
             record=Record(call_id=call_id, target=host, started=started, lag_ms=(started - due) * 1000),
             number=len(self._by_number),
-            target=(host, SIP_PORT),
+            target=(host, plan.target_port),
             uri=uri,
             tag=tag,
             via=via,
@@ -205,7 +208,7 @@ class Caller:
         return sip.request(
             method,
             call.remote or call.uri,
-            local=(self._plan.local, SIGNALLING_PORT),
+            local=(self._plan.local, self._plan.signalling_port),
             via_branch=via,
             call_id=call.record.call_id,
             from_tag=call.tag,

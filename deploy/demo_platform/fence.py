@@ -1,0 +1,122 @@
+"""The fence of a platform side, as commands for the controller's allow-list.
+
+    python -m demo_platform.fence fence primary      the side is told to drop all traffic but the controller's; one that
+                                                     doesn't answer (dead, stopped, stuck) is killed
+    python -m demo_platform.fence confirm primary    proof: no process of that side is left, or it says that it drops
+    python -m demo_platform.fence release primary    the side is let back in; started again if it was killed
+
+Exit status 0: done, or proved. 1: not, and why is on standard output. 2: usage. The fence is a file first, so that a side
+started while it stands comes up fenced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from demo_platform.errors import DemoError, NotDone
+from demo_platform.layout import SIDES, Layout, Role
+from demo_platform.processes import DIRECTORY, MARK, Processes
+
+ASK_S: Final = 0.15
+"""Seconds a side has to say that it drops. A healthy one takes about a millisecond."""
+USAGE: Final = (
+    "usage: python -m demo_platform.fence {fence|confirm|release} {primary|backup} [--directory DIR]"
+)
+
+
+def mark(directory: Path, side: Role) -> Path:
+    """The file that says the side is fenced."""
+    return directory / f"{side}.fenced"
+
+
+class Fence:
+    """`directory` is where the platform runs."""
+
+    def __init__(self, directory: Path, side: Role) -> None:
+        self._side = side
+        self._mark = mark(directory, side)
+        self._control = Layout.read(directory).control(side)
+        self._processes = Processes(directory)
+
+    def put_up(self) -> str:
+        """Fence the side; returns how. Raises NotDone."""
+        self._mark.touch()
+        if not self._processes.alive(self._side):
+            return "no process to fence"
+        if not self._processes.stopped(self._side) and self._ask({"fenced": True}) is True:
+            return "drops all traffic"
+        self._processes.end(self._side, first=signal.SIGKILL)
+        return "killed"
+
+    def confirm(self) -> str:
+        """The proof that nothing comes from or goes to the side. Raises NotDone."""
+        if not self._mark.exists():
+            raise NotDone(f"{self._side} is not fenced")
+        if not self._processes.alive(self._side):
+            return "no process left"
+        if self._ask(None) is True:
+            return "drops all traffic"
+        raise NotDone(f"{self._side} lives and does not say that it drops traffic")
+
+    def take_down(self) -> str:
+        """Let the side back in. Raises NotDone."""
+        self._mark.unlink(missing_ok=True)
+        record = self._processes.record(self._side)
+        if record is None:
+            raise NotDone(f"{self._side} was never started")
+        if not self._processes.alive(self._side):
+            self._processes.start(self._side, record.argv)
+            return "started again"
+        if self._ask({"fenced": False}) is False:
+            return "takes traffic again"
+        raise NotDone(f"{self._side} lives and does not answer")
+
+    def _ask(self, switches: dict[str, bool] | None) -> bool | None:
+        """Read or throw the side's switches; whether it drops traffic then, None without an answer."""
+        body = b"" if switches is None else json.dumps(switches).encode()
+        method = "GET" if switches is None else "PUT"
+        head = f"{method} / HTTP/1.0\r\nHost: side\r\nContent-Length: {len(body)}\r\n\r\n"
+        try:
+            with socket.create_connection(self._control, timeout=ASK_S) as connection:
+                connection.sendall(head.encode() + body)
+                answer = b"".join(iter(lambda: connection.recv(4096), b""))
+            fenced = json.loads(answer.partition(b"\r\n\r\n")[2])["fenced"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return fenced if isinstance(fenced, bool) else None
+
+
+def main(arguments: list[str]) -> int:
+    directory = Path(os.environ.get(MARK) or DIRECTORY)
+    if len(arguments) == 4 and arguments[2] == "--directory":
+        directory = Path(arguments[3])
+        arguments = arguments[:2]
+    if len(arguments) != 2 or arguments[1] not in SIDES:
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        fence = Fence(directory, Role(arguments[1]))
+        match arguments[0]:
+            case "fence":
+                print(fence.put_up())
+            case "confirm":
+                print(fence.confirm())
+            case "release":
+                print(fence.take_down())
+            case _:
+                print(USAGE, file=sys.stderr)
+                return 2
+    except DemoError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
