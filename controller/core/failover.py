@@ -84,8 +84,9 @@ def wake_at(state: State, policy: Policy) -> float | None:
             if group.switch.due is not None:
                 deadlines.append(group.switch.due)
             continue
-        due = group.upkeep.due if group.upkeep is not None else None
-        deadlines.extend(item for item in (due, group.read_due, group.next_read) if item is not None)
+        upkeep = group.upkeep.due if group.upkeep is not None else None
+        read = group.read_due if group.reading_back else group.next_read
+        deadlines.extend(due for due in (upkeep, read) if due is not None)
     return min(deadlines, default=None)
 
 
