@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from controller import registry
+from controller.configuration.check import CheckReport, check, render_text
 from controller.configuration.kinds import Kinds
-from controller.configuration.loading import Settings, load
+from controller.configuration.loading import load
+from controller.configuration.settings import Settings
 from controller.core.invariants import violations
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
@@ -66,6 +68,15 @@ def load_settings(path: Path) -> Settings:
     return load(path, kinds(), shipped)
 
 
+def check_settings(path: Path, loss: float) -> CheckReport:
+    """What is wrong with a configuration, and what its groups can promise. `loss`: 0 to 1, each way."""
+    return check(path, kinds(), shipped, loss=loss)
+
+
+def check_text(report: CheckReport, language: str) -> str:
+    return render_text(report, language)
+
+
 class Controller:
     """One node: the engine and everything around it. `ready` is called with the address once it answers."""
 
@@ -78,7 +89,7 @@ class Controller:
         self.archive = SqlArchive(node.archive)
         self.lease = LocalLease(node.data / "lease.lock", lifetime=node.lease.ttl)
         self.prober = ProcessProber(node.name, self.clock)
-        self.links = AcknowledgeLinks(_key(node.data / "links.key"))
+        self.links = AcknowledgeLinks(_key(node.data / "links.key"), spent=node.data / "links.spent")
         self.pager = Pager(policy.people, _notifiers(policy), self._link)
         self.actions: dict[str, Action] = {
             kind: registry.load("action", kind)(chosen) for kind, chosen in node.actions.items()
@@ -175,8 +186,11 @@ class Controller:
             self.engine.submit(event)
 
     async def _close_adapters(self) -> None:
-        for adapter in (*self.actions.values(), *self.drivers.values(), self.pager):
-            await adapter.close()
+        for action in self.actions.values():
+            await action.close()
+        for driver in self.drivers.values():
+            await driver.close()
+        await self.pager.close()
 
     def _access(self) -> Access:
         node = self.settings.node

@@ -211,7 +211,12 @@ def verify(context: typer.Context, journal: Journal = None) -> None:
     screen: Screen = context.obj
     if journal is not None:
         violations, head, count = asyncio.run(app.check_journal(journal))
-        answer = {"intact": not violations, "violations": violations, "head": head, "entries": count}
+        answer: dict[str, Any] = {
+            "intact": not violations,
+            "violations": violations,
+            "head": head,
+            "entries": count,
+        }
     else:
         answer = screen.client.get("/api/v1/verification")
     if answer["violations"]:

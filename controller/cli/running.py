@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from controller.cli.exits import Exit
 from controller.cli.screen import Screen
@@ -66,6 +67,6 @@ def check(
     from controller import app
 
     screen: Screen = context.obj
-    report = app.check(config, loss)
-    screen.show(plain(report), app.render_check(report, screen.language))
+    report = app.check_settings(config, loss)
+    screen.show(plain(report), escape(app.check_text(report, screen.language)))
     raise typer.Exit(Exit.PROBLEM if report.problems else Exit.DONE)

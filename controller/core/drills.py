@@ -80,6 +80,8 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
                     drill = replace(drill, incidents=(*drill.incidents, incident.id))
                 if incident.acknowledged_wall:
                     drill = _reach(drill, "acknowledge", event.at)
+                if incident.mitigated_wall:
+                    drill = _reach(drill, "outage", event.at)
         case SwitchEnded() if event.group == drill.group:
             if event.outcome is SwitchOutcome.VERIFIED:
                 drill = _reach(drill, "verify", event.at)

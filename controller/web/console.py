@@ -120,7 +120,7 @@ class Page:
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
-    def render(self, template: str, *, status: int = 200, live: str = "", **values: object) -> web.Response:
+    def render(self, template: str, *, code: int = 200, live: str = "", **values: object) -> web.Response:
         text = _templates.get_template(template).render(
             w=self.word,
             text=self.pick,
@@ -137,7 +137,7 @@ class Page:
             live=live,
             **values,
         )
-        response = web.Response(status=status, text=text, content_type="text/html")
+        response = web.Response(status=code, text=text, content_type="text/html")
         if (chosen := self.request.query.get("language")) in ("zh", "en"):
             response.set_cookie("language", str(chosen), max_age=365 * 86400, samesite="Lax", httponly=True)
         return response
@@ -191,7 +191,7 @@ def sign_in(request: web.Request, page: Page, token: str, target: str) -> web.Re
     """A session cookie for a good token; the form again for a bad one."""
     console = request.app[CONSOLE]
     if console.access.by_token(token) is None:
-        return page.render("login.html", status=401, wrong=True, next=safe_next(target))
+        return page.render("login.html", code=401, wrong=True, next=safe_next(target))
     response = web.Response(status=303, headers={"Location": safe_next(target)})
     response.set_cookie(
         COOKIE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -225,7 +226,7 @@ def _group_page(
     ]
     return page.render(
         "group.html",
-        status=status,
+        code=status,
         group=group_view(found, desk.snapshot, desk.clock.now()),
         verbs=[verb.value for verb in SwitchVerb],
         message=message,
@@ -298,11 +299,15 @@ async def acknowledge_form(request: web.Request) -> web.Response:
 async def acknowledge(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     links, at = request.app[CONSOLE].links, desk.clock.now()
+    token = request.match_info["token"]
     try:
-        link = links.redeem(request.match_info["token"], at.wall)
+        link = links.read(token, at.wall)
     except LinkError:
         return _acknowledge_page(request, done=False)
+    # Used up only once the acknowledgement is durable: a journal that can't be written must not cost the link.
     await desk.ask(OperatorAcknowledged(at=at, incident=link.incident, by=link.person, via="link"))
+    with contextlib.suppress(LinkError):  # a second click was faster
+        links.redeem(token, at.wall)
     return _acknowledge_page(request, done=True)
 
 
@@ -313,11 +318,11 @@ def _acknowledge_page(request: web.Request, *, done: bool) -> web.Response:
         link = links.read(request.match_info["token"], desk.clock.now().wall, redeemed=done)
     except LinkError as error:
         return page.render(
-            "acknowledge.html", status=410, problem=f"ack_link_{error.reason}", drill=False, done=False
+            "acknowledge.html", code=410, problem=f"ack_link_{error.reason}", drill=False, done=False
         )
     found = desk.snapshot.state.incidents.get(link.incident)
     if found is None:
-        return page.render("acknowledge.html", status=410, problem="ack_link_wrong", drill=False, done=False)
+        return page.render("acknowledge.html", code=410, problem="ack_link_wrong", drill=False, done=False)
     return page.render(
         "acknowledge.html",
         problem="",
@@ -336,7 +341,7 @@ async def _then(request: web.Request, event: Event, location: str) -> web.Respon
         reasons = refusal_reasons(str(no.get("reasons") or no.get("reason") or no.kind))
         return page.render(
             "message.html",
-            status=409,
+            code=409,
             heading=page.word("refused"),
             lines=[page.refusal(reason) for reason in reasons],
         )

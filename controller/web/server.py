@@ -124,10 +124,8 @@ class Listeners:
         self._control = control
         site = web.TCPSite(self._runner, host, port)
         await site.start()
-        listening: list[tuple[str, int]] = [
-            address for address in self._runner.addresses if isinstance(address, (tuple, list))
-        ]
-        return int(listening[0][1])
+        addresses = [address for address in self._runner.addresses if not isinstance(address, str)]
+        return int(addresses[0][1])
 
     async def close(self) -> None:
         await self._runner.cleanup()
