@@ -13,7 +13,7 @@ BUCKETS = 1000
 
 
 class LagMeter:
-    """Lateness of our timers: the worst of a recent span, and a histogram of all of it."""
+    """Lateness of our timers: the worst of a recent span, and a histogram between two readings."""
 
     def __init__(self) -> None:
         self.histogram = array("Q", bytes(8 * BUCKETS))
@@ -45,15 +45,21 @@ class LagMeter:
         worst, self.worst_since_beat = self.worst_since_beat, 0.0
         return worst
 
-    def percentile(self, share: float) -> float:
-        """Upper bound, in seconds, of the smallest bucket that `share` (0 to 1) of the weight lies in or below."""
-        total = sum(self.histogram)
-        if total == 0:
-            return 0.0
-        wanted = share * total
-        seen = 0
-        for index, count in enumerate(self.histogram):
-            seen += count
-            if seen >= wanted:
-                return (index + 1) / 1000
-        return BUCKETS / 1000
+    def take_percentiles(self, *shares: float) -> tuple[float, ...]:
+        """For each share (0 to 1) the lag, in seconds and rounded up to a bucket, that so much of the weight since
+        the last call kept within; 0.0 when there was none."""
+        counts = self.histogram
+        self.histogram = array("Q", bytes(8 * BUCKETS))
+        total = sum(counts)
+        return tuple(_percentile(counts, total, share) for share in shares)
+
+
+def _percentile(counts: array[int], total: int, share: float) -> float:
+    if total == 0:
+        return 0.0
+    seen = 0
+    bucket = 0
+    while seen < share * total:
+        seen += counts[bucket]
+        bucket += 1
+    return bucket / 1000

@@ -156,7 +156,9 @@ class LocalProber:
         self._outbox.close()
 
     def statistics(self) -> dict[str, float]:
-        """Everything countable, for metrics: monotone but `targets`, `in_flight` and the lag percentiles."""
+        """Everything countable, for metrics: monotone but `targets`, `in_flight` and the lag percentiles, which are
+        of the probes since the last call."""
+        p50, p99 = self.meter.take_percentiles(0.5, 0.99)
         figures: dict[str, float] = {
             "probes": self.counters.probes,
             "skipped": self.counters.skipped,
@@ -165,8 +167,8 @@ class LocalProber:
             "dropped_events": self._outbox.dropped,
             "targets": len(self._watches),
             "in_flight": self._mass_flying + len(self._tasks),
-            "lag_p50": self.meter.percentile(0.5),
-            "lag_p99": self.meter.percentile(0.99),
+            "lag_p50": p50,
+            "lag_p99": p99,
         }
         for name, kind in self._mass.items():
             figures.update({f"{name}.{counter}": value for counter, value in kind.counters().items()})

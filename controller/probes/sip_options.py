@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +18,7 @@ from controller.model.moments import Values
 from controller.ports import Finished, Flight
 from controller.probes.answers import OUTCOMES, AnswerPolicy, accepted
 from controller.probes.datagrams import Address, DatagramSocket
+from controller.probes.fan import Fan, keep_resolved
 from controller.probes.parameters import HostPort, SipUri, Strict, is_literal, split_address
 from controller.probes.sip_stream import StreamFailure, TlsSettings, exchange
 from controller.sip.errors import SipParseError
@@ -26,9 +27,6 @@ from controller.sip.options import OptionsTemplate, match_response
 from controller.sip.uri import bracketed, parse_uri
 
 COOKIE = b"z9hG4bK"
-
-RESOLVE_EVERY = 30.0
-"""Seconds between two look-ups of a name."""
 
 
 class OptionsParameters(Strict):
@@ -120,47 +118,6 @@ class _Transaction:
             self.probe.give_up(self, now, void)
 
 
-class _Fan:
-    """One probe of a name with several addresses (ports.Flight): a transaction each, one result."""
-
-    __slots__ = ("done", "expected", "finished", "parts", "results", "sent_at", "target", "ticket")
-
-    def __init__(self, finished: Finished, ticket: object, target: _Target, now: float) -> None:
-        self.finished = finished
-        self.ticket = ticket
-        self.target = target
-        self.sent_at = now
-        self.done = False
-        self.expected = len(target.addresses)
-        self.results: list[tuple[str, ProbeResult]] = []
-        self.parts: list[_Transaction] = []
-
-    def resend(self, now: float) -> None:
-        for part in self.parts:
-            part.resend(now)
-
-    def give_up(self, now: float, void: str) -> None:
-        for part in self.parts:
-            part.give_up(now, void)
-
-    def take(self, address: Address, result: ProbeResult) -> None:
-        self.results.append((str(address[0]), result))
-        if len(self.results) == self.expected:
-            self.done = True
-            self.finished(self.ticket, self._combined())
-
-    def _combined(self) -> ProbeResult:
-        """What decides: where all must answer the first that failed, else the first that answered. A void part
-        leaves the whole undecided unless another part decides it."""
-        decisive = not self.target.require_all
-        for wanted in (decisive, None, not decisive):
-            for host, result in self.results:
-                if result.up is wanted:
-                    note = f"{host}: {result.note}" if result.note else host
-                    return result._replace(note=note, sent_at=self.sent_at)
-        raise AssertionError("a fan without results")
-
-
 class _StreamFlight:
     """One probe over TCP or TLS (ports.Flight): a task, since a connection has steps."""
 
@@ -221,7 +178,16 @@ class SipOptions:
         if is_literal(target.host):
             self._locate(target, parameters, [(target.host, target.port)])
         else:
-            self._spawn(self._keep_resolved(target, parameters))
+            assert self._loop is not None
+            self._spawn(
+                keep_resolved(
+                    self._loop,
+                    target.host,
+                    target.port,
+                    lambda hosts: self._locate(target, parameters, hosts),
+                    lambda: not target.released,
+                )
+            )
         return target
 
     def release(self, prepared: object) -> None:
@@ -240,7 +206,7 @@ class SipOptions:
             unresolved = _Transaction(self, ticket, prepared, (prepared.host, prepared.port), b"", now)
             self._end(unresolved, now, Outcome.TRANSPORT, False, 0, f"{prepared.host} does not resolve")
             return unresolved
-        fan = _Fan(self._report, ticket, prepared, now)
+        fan = Fan(self._report, ticket, expected=len(addresses), require_all=prepared.require_all, now=now)
         for address in addresses:
             fan.parts.append(self._request(fan, prepared, address, now))
         return fan
@@ -405,8 +371,8 @@ class SipOptions:
             values,
         )
         ticket = transaction.ticket
-        if type(ticket) is _Fan:
-            ticket.take(transaction.address, result)
+        if type(ticket) is Fan:
+            ticket.take(str(transaction.address[0]), result)
         else:
             self._report(ticket, result)
 
@@ -462,19 +428,9 @@ class SipOptions:
 
     # Addresses
 
-    async def _keep_resolved(self, target: _Target, parameters: OptionsParameters) -> None:
-        assert self._loop is not None
-        while not target.released:
-            try:
-                found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
-            except OSError:
-                # The last addresses stand: a name server that is away is no fault of the target.
-                found = []
-            if found:
-                self._locate(target, parameters, sorted({(str(entry[4][0]), target.port) for entry in found}))
-            await asyncio.sleep(RESOLVE_EVERY)
-
-    def _locate(self, target: _Target, parameters: OptionsParameters, hosts: list[tuple[str, int]]) -> None:
+    def _locate(
+        self, target: _Target, parameters: OptionsParameters, hosts: Sequence[tuple[str, int]]
+    ) -> None:
         addresses: list[Address] = []
         sent_by = ""
         for host, port in hosts:
