@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from controller.configuration.documents import Document
-from controller.configuration.fields import Count, Flag, PositiveCount, Section, Words
-from controller.configuration.ladders import Ladders, Rung, Scalar, substitute
+from controller.configuration.fields import Count, Flag, Plain, PositiveCount, Scalar, Section, Words
+from controller.configuration.ladders import Ladders, Rung, substitute
 from controller.configuration.validation import validate
 from controller.model.errors import Problem
 from controller.model.policy import Component, ComponentKind, Profile, RungPolicy
@@ -29,7 +29,7 @@ class ComponentEntry(Section):
     kind: ComponentKind
     title: Words | None = None
     ladder: str | tuple[str, ...] = ()
-    with_: dict[str, Scalar] = Field(default_factory=dict, alias="with")
+    with_: dict[str, Plain] = Field(default_factory=dict, alias="with")
     rungs: tuple[Rung, ...] = ()
     depends_on: tuple[str, ...] = ()
     redundancy: str = ""
@@ -92,7 +92,7 @@ class Roster:
 
     def add(self, name: str, document: Document) -> None:
         check_name(name, document, self._problems)
-        entry = validate(ComponentEntry, document, self._problems)
+        entry = validate(ComponentEntry, document, self._problems, otherwise={"kind": ComponentKind.OTHER})
         if entry is None:
             # Known by name, so that references to it are not reported as well.
             self.places.setdefault(name, document)

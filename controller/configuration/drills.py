@@ -15,6 +15,7 @@ from controller.model.drills import Objective, Scenario
 from controller.model.errors import Problem
 from controller.model.faults import FaultKind
 from controller.model.moments import Values
+from controller.model.parameters import flatten
 
 
 class CallEntry(Section):
@@ -42,6 +43,10 @@ class ScenarioEntry(Section):
     expected_fault: FaultKind | None = None
 
 
+_PLACEHOLDERS = {"title": "-", "expires": 1, "objectives": [{"name": "outage", "limit": 1}]}
+"""In place of what is wrong, so that the rest is checked too."""
+
+
 def build_scenarios(
     documents: Mapping[str, Document],
     components: Collection[str],
@@ -51,7 +56,7 @@ def build_scenarios(
 ) -> dict[str, Scenario]:
     scenarios = {}
     for name, document in documents.items():
-        entry = validate(ScenarioEntry, document, problems)
+        entry = validate(ScenarioEntry, document, problems, otherwise=_PLACEHOLDERS)
         if entry is None:
             continue
         if entry.component not in components:
@@ -88,4 +93,4 @@ def _call(
     adapter = kinds.adapter("action", entry.action, document, (key, "action"), problems)
     if adapter is not None:
         kinds.validated(adapter, document.part((key, "with"), entry.with_), problems)
-    return entry.action, tuple(entry.with_.items())
+    return entry.action, flatten(entry.with_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool
 
 from controller.model import runbooks
 
@@ -64,3 +64,15 @@ RungName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 """A name that conditions can read as a variable."""
 Words = Annotated[Text, BeforeValidator(_text, json_schema_input_type=str | Text)]
 """A text in both languages, or one string for both."""
+
+Scalar = str | int | float | bool
+
+
+def _scalar(value: Any) -> Scalar:
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    raise ValueError("must be text, a number, true or false")
+
+
+Plain = Annotated[Scalar, PlainValidator(_scalar, json_schema_input_type=Scalar)]
+"""A value of a mapping of plain values."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -149,127 +150,177 @@ def profiles_of(groups: Mapping[str, tuple[GroupEntry, Document]], default: Prof
     return found
 
 
-def build_group(
-    name: str,
-    entry: GroupEntry,
-    document: Document,
-    components: Mapping[str, Component],
-    known: Mapping[str, Document],
-    kinds: Kinds,
-    default: Profile,
-    problems: list[Problem],
-) -> tuple[GroupPolicy, objectives.WorstCase] | None:
-    """The frozen group with its budget. `known`: every component the files name, wrong ones included."""
-    profile = entry.profile or default
-    shape = PROFILES[profile]
-    before = len(problems)
-    references: list[tuple[str, Location]] = [
-        (side.component, ("sides", key, "component")) for key, side in entry.sides.items()
-    ]
-    references += [(edge, ("edges", index)) for index, edge in enumerate(entry.edges)]
-    references += [(entry.echo, ("echo",))] if entry.echo else []
-    for component, path in references:
-        if component not in known:
-            problems.append(
-                document.problem(path, f"unknown component {component!r}{closest(component, known)}")
-            )
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """Makes groups of what is known of everything else. `places`: every component the files name, wrong ones included;
+    `runbooks` likewise; `default` is the profile of a group that names none."""
 
-    def key(reference: str, *path: str | int) -> RungKey:
-        component, _, rung = reference.rpartition(".")
-        if component not in known:
-            problems.append(
-                document.problem(path, f"unknown component {component!r}{closest(component, known)}")
-            )
-        elif component in components and components[component].rung(rung) is None:
-            rungs = [item.name for item in components[component].ladder]
-            problems.append(document.problem(path, f"{component} has no rung {rung!r}{closest(rung, rungs)}"))
-        return RungKey(component, rung)
+    components: Mapping[str, Component]
+    places: Mapping[str, Document]
+    runbooks: Collection[str]
+    kinds: Kinds
+    default: Profile
+    problems: list[Problem]
 
-    readiness = tuple(
-        ReadinessItem(
-            name=item.name,
-            key=None if item.rung is None else key(item.rung, "readiness", index, "rung"),
-            freshness=item.freshness,
-            manual=item.manual,
-            owner=item.owner,
+    def build(
+        self, name: str, entry: GroupEntry, document: Document
+    ) -> tuple[GroupPolicy, objectives.WorstCase] | None:
+        """The frozen group with its budget; None, with problems appended, when anything in it is wrong."""
+        before = len(self.problems)
+        profile = entry.profile or self.default
+        shape = PROFILES[profile]
+        self._check_names(entry, document)
+        readiness = self._readiness(entry, document)
+        verification = self._verification(entry, document)
+        parameters = self._driver(entry, document)
+        allowances = _allowances(entry, shape.allowances)
+        sides = self._deciding(entry, document)
+        edges = [
+            rung
+            for edge in entry.edges
+            if edge in self.components
+            for rung in objectives.relevant(self.components[edge])
+        ]
+        if len(self.problems) > before or not sides:
+            return None
+        worst = objectives.worst_case(sides, edges, allowances)
+        group = GroupPolicy(
+            name=name,
+            title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),
+            sides=tuple(
+                Side(name=side, component=item.component, destination=item.destination)
+                for side, item in entry.sides.items()
+            ),
+            preferred=entry.preferred,
+            driver=entry.driver.kind,
+            driver_parameters=parameters,
+            edges=entry.edges,
+            edges_rule=entry.edges_rule,
+            echo=entry.echo,
+            readiness=readiness,
+            verification=verification,
+            rto=_given(entry.rto, shape.rto),
+            profile=profile,
+            budget=worst.budget,
+            vantages=entry.vantages,
+            evidence_kinds=entry.evidence_kinds,
+            cooldown=entry.cooldown,
+            switches_per_window=entry.switches_per_window,
+            window=entry.window,
+            failback_stable=entry.failback_stable,
+            automatic_failback=entry.automatic_failback,
+            drain_deadline=entry.drain_deadline,
+            step_timeout=_given(entry.step_timeout, shape.step_timeout),
+            freeze_timeout=allowances.freeze,
+            reconcile_interval=entry.reconcile_interval,
+            runbook=entry.runbook,
+            last_resort=entry.last_resort,
+            media_anchored=entry.media_anchored,
         )
-        for index, item in enumerate(entry.readiness)
-    )
-    verification = None
-    if entry.verification is not None:
-        verification = Verification(
-            rung=key(entry.verification.rung, "verification", "rung"),
+        return group, worst
+
+    def _check_names(self, entry: GroupEntry, document: Document) -> None:
+        for side, item in entry.sides.items():
+            self._component(item.component, document, ("sides", side, "component"))
+        for index, edge in enumerate(entry.edges):
+            self._component(edge, document, ("edges", index))
+        if entry.echo:
+            self._component(entry.echo, document, ("echo",))
+        for key, runbook in (("runbook", entry.runbook), ("last_resort", entry.last_resort)):
+            if runbook not in self.runbooks:
+                self.problems.append(
+                    document.problem((key,), f"unknown runbook {runbook!r}{closest(runbook, self.runbooks)}")
+                )
+
+    def _component(self, name: str, document: Document, path: Location) -> bool:
+        if name in self.places:
+            return True
+        self.problems.append(
+            document.problem(path, f"unknown component {name!r}{closest(name, self.places)}")
+        )
+        return False
+
+    def _key(self, reference: str, document: Document, path: Location) -> RungKey:
+        name, _, rung = reference.rpartition(".")
+        component = self.components.get(name)
+        if self._component(name, document, path) and component is not None and component.rung(rung) is None:
+            rungs = [item.name for item in component.ladder]
+            self.problems.append(document.problem(path, f"{name} has no rung {rung!r}{closest(rung, rungs)}"))
+        return RungKey(name, rung)
+
+    def _readiness(self, entry: GroupEntry, document: Document) -> tuple[ReadinessItem, ...]:
+        return tuple(
+            ReadinessItem(
+                name=item.name,
+                key=None
+                if item.rung is None
+                else self._key(item.rung, document, ("readiness", index, "rung")),
+                freshness=item.freshness,
+                manual=item.manual,
+                owner=item.owner,
+            )
+            for index, item in enumerate(entry.readiness)
+        )
+
+    def _verification(self, entry: GroupEntry, document: Document) -> Verification | None:
+        if entry.verification is None:
+            return None
+        path = ("verification", "rung")
+        key = self._key(entry.verification.rung, document, path)
+        component = self.components.get(key.component)
+        rung = None if component is None else component.rung(key.rung)
+        if rung is not None and "side" not in self.kinds.values_of(rung.probe):
+            self.problems.append(
+                document.problem(
+                    path,
+                    f"the probe {rung.probe} can't tell which side answered: verify by a test call (sip_call)",
+                )
+            )
+        return Verification(
+            rung=key,
             codec=entry.verification.codec,
             calls=entry.verification.calls,
             timeout=entry.verification.timeout,
             attempts=entry.verification.attempts,
         )
-    adapter = kinds.adapter("driver", entry.driver.kind, document, ("driver", "kind"), problems)
-    parameters = None
-    if adapter is not None:
-        parameters = kinds.validated(adapter, document.part(("driver", "with"), entry.driver.with_), problems)
-    freeze = shape.allowances.freeze if entry.freeze_timeout is None else entry.freeze_timeout
-    written = entry.allowances
 
-    def allowed(value: float | None, otherwise: float) -> float:
-        return otherwise if value is None else value
+    def _driver(self, entry: GroupEntry, document: Document) -> object:
+        adapter = self.kinds.adapter("driver", entry.driver.kind, document, ("driver", "kind"), self.problems)
+        if adapter is None:
+            return None
+        return self.kinds.validated(
+            adapter, document.part(("driver", "with"), entry.driver.with_), self.problems
+        )
 
-    allowances = objectives.Allowances(
-        decide=allowed(written.decide, shape.allowances.decide),
-        freeze=freeze,
-        fence=allowed(written.fence, shape.allowances.fence),
-        redirect=allowed(written.redirect, shape.allowances.redirect),
-        edge_timer=allowed(written.edge_timer, shape.allowances.edge_timer),
-    )
-    sides: list[tuple[RungKey, RungPolicy]] = []
-    for key_, side in entry.sides.items():
-        found = components.get(side.component)
-        relevant = () if found is None else objectives.relevant(found)
-        sides += relevant
-        if found is not None and not relevant:
-            problems.append(
-                document.problem(
-                    ("sides", key_, "component"),
-                    f"{side.component} has no scheduled failover_relevant rung: its failure would not be seen",
+    def _deciding(self, entry: GroupEntry, document: Document) -> list[tuple[RungKey, RungPolicy]]:
+        """The rungs that say DOWN of the sides; a side without any is a problem."""
+        rungs: list[tuple[RungKey, RungPolicy]] = []
+        for side, item in entry.sides.items():
+            component = self.components.get(item.component)
+            if component is None:
+                continue
+            relevant = objectives.relevant(component)
+            rungs += relevant
+            if not relevant:
+                self.problems.append(
+                    document.problem(
+                        ("sides", side, "component"),
+                        f"{item.component} has no scheduled failover_relevant rung: its failure would not be seen",
+                    )
                 )
-            )
-    edges = [
-        rung for edge in entry.edges if edge in components for rung in objectives.relevant(components[edge])
-    ]
-    if len(problems) > before or not sides:
-        return None
-    worst = objectives.worst_case(sides, edges, allowances)
-    group = GroupPolicy(
-        name=name,
-        title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),
-        sides=tuple(
-            Side(name=side, component=item.component, destination=item.destination)
-            for side, item in entry.sides.items()
-        ),
-        preferred=entry.preferred,
-        driver=entry.driver.kind,
-        driver_parameters=parameters,
-        edges=entry.edges,
-        edges_rule=entry.edges_rule,
-        echo=entry.echo,
-        readiness=readiness,
-        verification=verification,
-        rto=shape.rto if entry.rto is None else entry.rto,
-        profile=profile,
-        budget=worst.budget,
-        vantages=entry.vantages,
-        evidence_kinds=entry.evidence_kinds,
-        cooldown=entry.cooldown,
-        switches_per_window=entry.switches_per_window,
-        window=entry.window,
-        failback_stable=entry.failback_stable,
-        automatic_failback=entry.automatic_failback,
-        drain_deadline=entry.drain_deadline,
-        step_timeout=allowed(entry.step_timeout, shape.step_timeout),
-        freeze_timeout=freeze,
-        reconcile_interval=entry.reconcile_interval,
-        runbook=entry.runbook,
-        last_resort=entry.last_resort,
-        media_anchored=entry.media_anchored,
+        return rungs
+
+
+def _allowances(entry: GroupEntry, shape: objectives.Allowances) -> objectives.Allowances:
+    written = entry.allowances
+    return objectives.Allowances(
+        decide=_given(written.decide, shape.decide),
+        freeze=_given(entry.freeze_timeout, shape.freeze),
+        fence=_given(written.fence, shape.fence),
+        redirect=_given(written.redirect, shape.redirect),
+        edge_timer=_given(written.edge_timer, shape.edge_timer),
     )
-    return group, worst
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

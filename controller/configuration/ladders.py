@@ -13,7 +13,15 @@ from typing import Any
 from pydantic import Field, RootModel
 
 from controller.configuration.documents import Document
-from controller.configuration.fields import Count, Flag, PositiveCount, PositiveSeconds, RungName, Section
+from controller.configuration.fields import (
+    Count,
+    Flag,
+    PositiveCount,
+    PositiveSeconds,
+    RungName,
+    Scalar,
+    Section,
+)
 from controller.configuration.kinds import Kinds
 from controller.configuration.profiles import PROFILES, QUIET
 from controller.configuration.validation import closest, validate
@@ -22,7 +30,6 @@ from controller.model.faults import EvidenceKind
 from controller.model.health import Hysteresis
 from controller.model.policy import Profile, RungPolicy
 
-Scalar = str | int | float | bool
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 

@@ -15,17 +15,18 @@ from controller.configuration import node, oncall, rules, severity
 from controller.configuration.components import Roster
 from controller.configuration.documents import Document, read_document
 from controller.configuration.drills import build_scenarios
-from controller.configuration.groups import build_group, profiles_of, read_groups
+from controller.configuration.groups import Builder, profiles_of, read_groups
 from controller.configuration.kinds import Kinds, NoParameters
 from controller.configuration.ladders import Ladders
 from controller.configuration.limits import build_limits
 from controller.configuration.references import (
     check_dependencies,
-    check_group,
     check_redundancy,
     placed,
+    warn_of_group,
 )
 from controller.configuration.runbooks import parse_runbook
+from controller.configuration.secrets import resolve
 from controller.configuration.settings import Settings
 from controller.configuration.sources import Sources, gather
 from controller.configuration.validation import validate
@@ -63,10 +64,11 @@ def load(
     Raises ConfigurationError with every problem found.
     """
     problems: list[Problem] = []
-    sources = gather(path, shipped, os.environ if environment is None else environment, problems)
+    known = os.environ if environment is None else environment
+    sources = gather(path, shipped, known, problems)
     if sources is None:
         raise ConfigurationError(problems)
-    settings = _Loading(sources, kinds, path, problems).settings()
+    settings = _Loading(sources, kinds, path, known, problems).settings()
     if problems:
         raise ConfigurationError(list(dict.fromkeys(problems)))
     return settings
@@ -75,10 +77,18 @@ def load(
 class _Loading:
     """One load. Each section is built as far as it goes, so that one mistake does not hide another."""
 
-    def __init__(self, sources: Sources, kinds: Kinds, path: Path, problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        kinds: Kinds,
+        path: Path,
+        environment: Mapping[str, str],
+        problems: list[Problem],
+    ) -> None:
         self.sources = sources
         self.kinds = kinds
         self.path = path
+        self.environment = environment
         self.problems = problems
         self.warnings: list[Problem] = []
 
@@ -98,13 +108,19 @@ class _Loading:
         runbooks, known_runbooks, used = self._runbooks()
         groups: dict[str, GroupPolicy] = {}
         worst_cases: dict[str, WorstCase] = {}
+        builder = Builder(
+            components=components,
+            places=roster.places,
+            runbooks=known_runbooks,
+            kinds=self.kinds,
+            default=profile,
+            problems=problems,
+        )
         for group, (entry, document) in entries.items():
-            built = build_group(
-                group, entry, document, components, roster.places, self.kinds, profile, problems
-            )
+            built = builder.build(group, entry, document)
             if built is not None:
                 groups[group], worst_cases[group] = built
-                check_group(*built, document, components, known_runbooks, self.kinds, problems, warnings)
+                warn_of_group(*built, document, warnings)
 
         fault_rules = rules.build_rules(
             self._named("rules"), Offer(components.values(), self.kinds), problems, warnings
@@ -220,7 +236,7 @@ class _Loading:
             files = self._runbook_files(directory, place)
             for file in files:
                 try:
-                    document = read_document(file)
+                    document = resolve(read_document(file), file.parent, self.environment, self.problems)
                     runbook = parse_runbook(document, str(file), parameters)
                 except ConfigurationError as error:
                     self.problems.extend(error.problems)

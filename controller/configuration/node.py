@@ -131,6 +131,10 @@ def build_node(
 def _http(document: Document | None, problems: list[Problem]) -> HttpSettings:
     if document is None:
         return HttpSettings()
+    written = document.content.get("tokens") if isinstance(document.content, dict) else None
+    for index, item in enumerate(written if isinstance(written, list) else ()):
+        if isinstance(item, dict) and "secret" in item and not document.referred(("tokens", index, "secret")):
+            problems.append(document.problem(("tokens", index, "secret"), UNREFERRED))
     entry = validate(HttpEntry, document, problems)
     if entry is None:
         return HttpSettings()
@@ -142,8 +146,6 @@ def _http(document: Document | None, problems: list[Problem]) -> HttpSettings:
             problems.append(
                 document.problem(("tokens", index, "secret"), "the same secret as another token's")
             )
-        if not document.referred(("tokens", index, "secret")):
-            problems.append(document.problem(("tokens", index, "secret"), UNREFERRED))
     shown = "127.0.0.1" if entry.host in ("", "0.0.0.0", "::") else entry.host
     shown = f"[{shown}]" if ":" in shown else shown
     return HttpSettings(

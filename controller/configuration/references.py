@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from controller.configuration.documents import Document, Location
 from controller.configuration.groups import GroupEntry
-from controller.configuration.kinds import Kinds
 from controller.configuration.validation import closest
 from controller.core import objectives
 from controller.model.errors import Problem
@@ -97,37 +96,16 @@ def check_dependencies(
     return {parent: tuple(names) for parent, names in children.items()}
 
 
-def check_group(
-    group: GroupPolicy,
-    worst: objectives.WorstCase,
-    document: Document,
-    components: Mapping[str, Component],
-    runbooks: Collection[str],
-    kinds: Kinds,
-    problems: list[Problem],
-    warnings: list[Problem],
+def warn_of_group(
+    group: GroupPolicy, worst: objectives.WorstCase, document: Document, warnings: list[Problem]
 ) -> None:
-    """Runbooks must exist and verification must be able to tell the sides apart. Warns about what will refuse to arm."""
-    for key, runbook in (("runbook", group.runbook), ("last_resort", group.last_resort)):
-        if runbook not in runbooks:
-            problems.append(
-                document.problem((key,), f"unknown runbook {runbook!r}{closest(runbook, runbooks)}")
-            )
+    """Warns about what will make it refuse to arm or to switch."""
     if group.verification is None:
         warnings.append(
             document.problem(
                 (), f"{group.name} has no verification: a switch of it can't be proved by a call"
             )
         )
-    else:
-        rung = components[group.verification.rung.component].rung(group.verification.rung.rung)
-        if rung is not None and "side" not in kinds.values_of(rung.probe):
-            problems.append(
-                document.problem(
-                    ("verification", "rung"),
-                    f"the probe {rung.probe} can't tell which side answered: verify by a test call (sip_call)",
-                )
-            )
     if not group.edges:
         warnings.append(
             document.problem(

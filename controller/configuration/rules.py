@@ -74,6 +74,7 @@ def build_rules(
     for name, document in documents.items():
         entry = validate(RuleEntry, document, problems)
         if entry is None:
+            _check_conditions(document, declared, problems)
             continue
         terms = []
         for index, item in enumerate(entry.terms):
@@ -107,6 +108,18 @@ def build_rules(
             )
         )
     return tuple(rules)
+
+
+def _check_conditions(document: Document, declared: Mapping[str, str], problems: list[Problem]) -> None:
+    """The conditions of a rule that has something else wrong."""
+    terms = document.content.get("terms") if isinstance(document.content, dict) else None
+    for index, term in enumerate(terms if isinstance(terms, list) else ()):
+        source = term.get("when") if isinstance(term, dict) else None
+        if isinstance(source, str):
+            try:
+                compile_condition(source, declared)
+            except ConditionError as error:
+                problems.append(document.problem(("terms", index, "when"), str(error)))
 
 
 def _warn(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +14,9 @@ from controller.configuration.documents import Document
 from controller.model.errors import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_MANY = 8
+"""More values than a person wants to be shown for a typing mistake."""
 
 _MESSAGES = {
     "missing": "this key is required",
@@ -32,13 +37,42 @@ _MESSAGES = {
 }
 
 
-def validate(model: type[Model], document: Document, problems: list[Problem]) -> Model | None:
-    """The validated model, or None with what is wrong appended to `problems`."""
+def validate(
+    model: type[Model],
+    document: Document,
+    problems: list[Problem],
+    *,
+    otherwise: Mapping[str, Any] | None = None,
+) -> Model | None:
+    """The validated model, with what is wrong appended to `problems`.
+
+    So that one mistake does not hide what only later checks would see, wrong keys are left out and tried again, those
+    of `otherwise` with the value given there. None when that is not enough.
+    """
     try:
         return model.model_validate(document.content)
     except ValidationError as error:
         problems.extend(problems_of(error, document, model))
+        content = copy.deepcopy(document.content)
+        for item in error.errors(include_url=False, include_context=False, include_input=False):
+            _leave_out(content, _real_path(item["loc"], document.content, keep_last=True))
+    if not isinstance(content, dict):
         return None
+    try:
+        return model.model_validate({**(otherwise or {}), **content})
+    except ValidationError:
+        return None
+
+
+def _leave_out(content: Any, path: Sequence[str | int]) -> None:
+    """Remove the innermost mapping key on `path` that is no list element's: elements must keep their places."""
+    for element in path[:-1]:
+        inside = _step(content, element)
+        if inside is None:
+            return
+        (content,) = inside
+    if path and isinstance(content, dict):
+        content.pop(path[-1], None)
 
 
 def problems_of(
@@ -46,7 +80,7 @@ def problems_of(
 ) -> list[Problem]:
     """One Problem an error. Elements that validators add to a location (union members) are left out of the path."""
     found = []
-    for item in error.errors(include_url=False, include_context=True, include_input=False):
+    for item in error.errors(include_url=False, include_context=True, include_input=True):
         path = _real_path(
             item["loc"], document.content, keep_last=item["type"] in ("missing", "extra_forbidden")
         )
@@ -71,13 +105,26 @@ def _message(item: Any, model: type[BaseModel] | None, path: Sequence[str | int]
         fields = _fields_at(model, path[:-1])
         return f"unknown key{closest(str(path[-1]), fields) if path else ''}"
     if kind == "enum":
-        return f"must be one of {item['ctx']['expected']}"
+        expected = str(item["ctx"]["expected"])
+        members = re.findall(r"'([^']+)'", expected)
+        if len(members) > _MANY and isinstance(item["input"], str):
+            close = closest(item["input"], members)
+            return f"unknown value {item['input']!r}{close}" if close else f"must be one of {expected}"
+        return f"must be one of {expected}"
     if kind == "literal_error":
         return f"must be {item['ctx']['expected']}"
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        return f"not a valid name: it must match {item['ctx']['pattern']}"
+        return f"must match {item['ctx']['pattern']}"
+    if kind in ("too_short", "string_too_short"):
+        least = item["ctx"]["min_length"]
+        return "must not be empty" if least == 1 else f"must have at least {least} characters"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        (limit,) = item["ctx"].values()
+        return f"must be {kind.replace('_than', ' than').replace('_equal', ' or equal').replace('_', ' ')} {limit:g}".replace(
+            "than or equal", "than or equal to"
+        )
     message = _MESSAGES.get(kind)
     if message is None:
         text = str(item["msg"])
