@@ -102,6 +102,7 @@ class FactKind(StrEnum):
     MANUAL_REQUESTED = "manual_requested"
     MANUAL_DONE = "manual_done"
     MANUAL_OVERDUE = "manual_overdue"
+    RUN_ROLLING_BACK = "run_rolling_back"
     RUN_FINISHED = "run_finished"
     GROUP_ADOPTED = "group_adopted"
     GROUP_ARMED = "group_armed"
