@@ -72,8 +72,8 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
     policy = settings.policy
     rungs = [rung for component in policy.components.values() for rung in component.ladder]
     groups = []
-    for group in policy.groups.values():
-        worst = settings.worst_cases[group.name]
+    for name, worst in settings.worst_cases.items():  # in the order of the file; a Map has none
+        group = policy.groups[name]
         groups.append(
             GroupCheck(
                 name=group.name,

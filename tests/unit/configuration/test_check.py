@@ -1,0 +1,45 @@
+"""What `thirdring check` says, as a person reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from controller.configuration.check import check, render_text
+from controller.model.encoding import plain
+from tests.builders.adapters import kinds
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "configuration"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_report_reads_well(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(GOLDEN)
+    text = (
+        render_text(check(Path("check.yaml"), kinds(), lambda kind: Path(kind), loss=0.02), language) + "\n"
+    )
+    golden = Path(f"check.{language}.txt")
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_report_is_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(GOLDEN)
+    data = json.loads(json.dumps(plain(check(Path("check.yaml"), kinds(), lambda kind: Path(kind)))))
+    calls, slow = data["groups"]
+    assert (calls["may_arm"], slow["may_arm"]) == (True, False)
+    assert sum(term["seconds"] for term in slow["terms"]) == pytest.approx(slow["total"])
+
+
+def test_more_loss_more_false_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(GOLDEN)
+    reports = [
+        check(Path("check.yaml"), kinds(), lambda kind: Path(kind), loss=loss) for loss in (0.0, 0.01, 0.02)
+    ]
+    expected = [report.groups[0].false_downs[0].expected for report in reports]
+    assert expected[0] == 0.0
+    assert expected == sorted(expected)
