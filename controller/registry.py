@@ -3,6 +3,8 @@
 What an adapter class offers, by category:
 - probe:    `Parameters` (pydantic model of one target's `with:`), `mass` (bool). A mass probe is built with no
             arguments, once a prober; any other probe once a target with its validated parameters.
+            Optional `values`: what its results report, name -> "string" | "int" | "double" | "bool"; fault rules are
+            checked against it, and a rung of a probe that is not `mass` and has values reports every result.
 - action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings.
 - driver:   `Parameters`; built once a group with (GroupPolicy, parameters).
 - notifier: `Parameters`; built once a channel with its parameters.
