@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.model.encoding import EncodedFact, encode_fact
@@ -64,20 +64,32 @@ def head_of(entry: Entry) -> Head:
     return Head(entry.node, entry.sequence, entry.digest)
 
 
-def broken_links(entries: Sequence[Entry], before: Head | None) -> list[str]:
-    """What does not hold in a run of consecutive entries, as sentences.
+class Break(NamedTuple):
+    """Where the chain does not hold, and how."""
+
+    sequence: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"sequence {self.sequence}: {self.message}"
+
+
+def breaks(entries: Iterable[Entry], before: Head | None) -> list[Break]:
+    """What does not hold in a run of consecutive entries.
 
     `before` is the head they follow; None when it is not known (a run from the middle: its first `previous` is
     believed). An erased payload (empty text) is no violation: the chain carries its hash.
     """
-    problems: list[str] = []
+    found: list[Break] = []
     head = before
     for entry in entries:
         if head is not None:
             if entry.sequence != head.sequence + 1:
-                problems.append(f"sequence {head.sequence} is followed by {entry.sequence}")
+                found.append(
+                    Break(entry.sequence, f"comes after {head.sequence}: entries are missing or double")
+                )
             if entry.previous != head.digest:
-                problems.append(f"sequence {entry.sequence}: does not follow the entry before it")
+                found.append(Break(entry.sequence, "does not follow the entry before it"))
         digest = chain_digest(
             entry.previous,
             entry.sequence,
@@ -89,11 +101,16 @@ def broken_links(entries: Sequence[Entry], before: Head | None) -> list[str]:
             entry.payload_hash,
         )
         if digest != entry.digest:
-            problems.append(f"sequence {entry.sequence}: its header does not match its digest")
+            found.append(Break(entry.sequence, "its header does not match its digest"))
         if entry.payload and payload_digest(entry.payload) != entry.payload_hash:
-            problems.append(f"sequence {entry.sequence}: its payload does not match its hash")
+            found.append(Break(entry.sequence, "its payload does not match its hash"))
         head = head_of(entry)
-    return problems
+    return found
+
+
+def broken_links(entries: Iterable[Entry], before: Head | None) -> list[str]:
+    """`breaks`, as sentences."""
+    return [str(each) for each in breaks(entries, before)]
 
 
 def changed_texts(entry: Entry) -> frozenset[str]:

@@ -256,7 +256,7 @@ async def test_a_changed_header_is_found(path: Path, column: str, value: object)
 async def test_a_removed_entry_is_found(path: Path) -> None:
     await filled(path)
     tamper(path, "DELETE FROM entries WHERE sequence = 6")
-    with pytest.raises(ChainBroken, match="sequence 5 is followed by 7"):
+    with pytest.raises(ChainBroken, match="sequence 7: comes after 5"):
         await SqliteJournal(path, "here").open()
 
 
