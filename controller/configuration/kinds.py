@@ -62,10 +62,8 @@ class Kinds:
         declared: type[BaseModel] = getattr(adapter, model, NoParameters)
         found = validate(declared, document, problems)
         if found is not None and secrets:
-            for name, field_ in declared.model_fields.items():
-                key = field_.alias or name
-                held = document.content.get(key)
-                if held and _is_secret(field_.annotation) and not document.referred((key,)):
+            for key in secret_keys(declared):
+                if document.content.get(key) and not document.referred((key,)):
                     problems.append(document.problem((key,), UNREFERRED))
         return found
 
@@ -79,6 +77,12 @@ class Kinds:
         if probe not in self.names.get("probe", ()):
             return {}
         return self.values(self.load("probe", probe))
+
+
+def secret_keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of `model` that hold secrets."""
+    fields = model.model_fields.items()
+    return tuple(field_.alias or name for name, field_ in fields if _is_secret(field_.annotation))
 
 
 def _is_secret(annotation: Any) -> bool:

@@ -22,8 +22,9 @@ from controller.configuration.fields import (
     Scalar,
     Section,
 )
-from controller.configuration.kinds import Kinds
+from controller.configuration.kinds import Kinds, NoParameters, secret_keys
 from controller.configuration.profiles import PROFILES, QUIET
+from controller.configuration.secrets import UNREFERRED
 from controller.configuration.validation import closest, validate
 from controller.model.errors import Problem
 from controller.model.faults import EvidenceKind
@@ -141,6 +142,11 @@ class Ladders:
         content: Any = substitute(rung.with_, known, document, (index, "with"), problems)
         if adapter is None or problems:
             return None
+        for key in secret_keys(getattr(adapter, "Parameters", NoParameters)):
+            written = rung.with_.get(key)
+            place = (index, "with", key)
+            if written and not document.referred(place) and "${" not in str(written):
+                problems.append(document.problem(place, UNREFERRED))
         parameters = self._kinds.validated(
             adapter, document.part((index, "with"), content), problems, secrets=False
         )

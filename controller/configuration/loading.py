@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from immutables import Map
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from controller.configuration import node, oncall, rules, severity
 from controller.configuration.components import Roster
@@ -227,7 +227,7 @@ class _Loading:
     def _runbooks(self) -> tuple[dict[str, Runbook], set[str], dict[str, Document]]:
         """The runbooks by name; the names there are, those of wrong files included; and each registered action they
         use with the document that uses it first."""
-        parameters = {kind: self._action_parameters(kind) for kind in self.kinds.names.get("action", ())}
+        parameters = _ActionParameters(self.kinds, self.sources.main, self.problems)
         runbooks: dict[str, Runbook] = {}
         places: dict[str, str] = {}
         used: dict[str, Document] = {}
@@ -261,12 +261,34 @@ class _Loading:
             self.problems.append(place.problem((), f"no runbooks in {directory}"))
         return files
 
-    def _action_parameters(self, kind: str) -> type[BaseModel]:
-        found: list[Problem] = []
-        adapter = self.kinds.adapter("action", kind, self.sources.main, (), found)
-        self.problems.extend(found)
+
+class _ActionParameters(Mapping[str, type[BaseModel]]):
+    """Kind -> parameters of every registered action; each is imported only when a runbook uses it. One that can't be is
+    a problem, and its parameters are then taken as they are."""
+
+    def __init__(self, kinds: Kinds, main: Document, problems: list[Problem]) -> None:
+        self._kinds = kinds
+        self._main = main
+        self._problems = problems
+
+    def __getitem__(self, kind: str) -> type[BaseModel]:
+        if kind not in self._kinds.names.get("action", ()):
+            raise KeyError(kind)
+        adapter = self._kinds.adapter("action", kind, self._main, (), self._problems)
+        if adapter is None:
+            return _AnyParameters
         declared: type[BaseModel] = getattr(adapter, "Parameters", NoParameters)
         return declared
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds.names.get("action", ()))
+
+    def __len__(self) -> int:
+        return len(self._kinds.names.get("action", ()))
+
+
+class _AnyParameters(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 def revision(digests: Iterable[str], runbooks: Iterable[Runbook]) -> str:

@@ -34,6 +34,7 @@ class CallProbe:
     class Parameters(Strict):
         uri: str
         user: str = "probe"
+        password: SecretStr = SecretStr("")
 
 
 class HostProbe:
