@@ -104,10 +104,14 @@ def wake_at(state: State, policy: Policy) -> float | None:
         deadline
         for drill in state.drills.values()
         if drill.live
-        for deadline in (drill.expires_at, drill.retry_at)
+        for deadline in (None if _undoing(drill) else drill.expires_at, drill.retry_at)
         if deadline is not None
     ]
     return min(deadlines, default=None)
+
+
+def _undoing(drill: Drill) -> bool:
+    return drill.inject_state in (InjectState.UNDOING, InjectState.UNDO_FAILED)
 
 
 def refusals(state: State, at: Moment, scenario: Scenario | None) -> tuple[str, ...]:
