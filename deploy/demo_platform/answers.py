@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from controller.sip.acknowledgement import AwaitedAcknowledgement
 from controller.sip.messages import Request, Response
 from controller.sip.replies import ReplyCache, reply_address
+from controller.sip.transactions import Timers
 from demo_platform.layout import Address
 
-T1 = 0.5
-T2 = 4.0
 LIFETIME = 32.0
+"""Seconds a transaction is remembered: 64 * T1."""
 
 Transaction = tuple[str, str | None, int]
 
@@ -23,7 +24,7 @@ class Answers:
         self._loop = asyncio.get_running_loop()
         self._send = send
         self._cache = ReplyCache(lifetime=LIFETIME)
-        self._repeating: dict[Transaction, asyncio.TimerHandle] = {}
+        self._awaited: dict[Transaction, asyncio.TimerHandle] = {}
 
     def repeat(self, request: Request, source: Address) -> bool:
         """Whether this request has an answer already; it is sent again."""
@@ -36,38 +37,39 @@ class Answers:
     def give(self, request: Request, response: Response, *, until_acknowledged: bool = True) -> None:
         """Send a response to a request as `stamp_source` left it.
 
-        A final one to an INVITE goes out again until its ACK is here (timers G and H, and 13.3.1.4 for a 2xx) unless
-        another element sees to that.
+        A final one to an INVITE goes out again until its ACK is here, unless another element sees to that.
         """
         data, to = response.encode(), Address(*reply_address(response))
-        self._cache.remember(request, data, self._loop.time())
+        now = self._loop.time()
+        self._cache.remember(request, data, now)
         self._send(data, to)
         if request.method == "INVITE" and response.status >= 200 and until_acknowledged:
-            self._repeat_later(_transaction(request), data, to, T1, self._loop.time() + LIFETIME)
+            self._wait(_transaction(request), AwaitedAcknowledgement(data, Timers(), now=now), to)
 
     def acknowledged(self, request: Request) -> bool:
         """Take an ACK; whether it was for an answer of ours."""
-        timer = self._repeating.pop(_transaction(request), None)
+        timer = self._awaited.pop(_transaction(request), None)
         if timer is not None:
             timer.cancel()
         return timer is not None
 
     def close(self) -> None:
-        for timer in self._repeating.values():
+        for timer in self._awaited.values():
             timer.cancel()
-        self._repeating.clear()
+        self._awaited.clear()
 
-    def _repeat_later(
-        self, transaction: Transaction, data: bytes, to: Address, interval: float, until: float
-    ) -> None:
-        def again() -> None:
-            if self._loop.time() >= until:
-                del self._repeating[transaction]
-                return
-            self._send(data, to)
-            self._repeat_later(transaction, data, to, min(2 * interval, T2), until)
+    def _wait(self, transaction: Transaction, awaited: AwaitedAcknowledgement, to: Address) -> None:
+        due = awaited.next_deadline
+        if due is None:
+            self._awaited.pop(transaction, None)
+            return
+        self._awaited[transaction] = self._loop.call_at(due, self._wake, transaction, awaited, to)
 
-        self._repeating[transaction] = self._loop.call_later(interval, again)
+    def _wake(self, transaction: Transaction, awaited: AwaitedAcknowledgement, to: Address) -> None:
+        again = awaited.wake(self._loop.time())
+        if again is not None:
+            self._send(again, to)
+        self._wait(transaction, awaited, to)
 
 
 def _transaction(request: Request) -> Transaction:

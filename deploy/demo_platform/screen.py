@@ -1,0 +1,69 @@
+"""What the demo says to the person who runs it: numbered steps, then what happens as it happens, then the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.rule import Rule
+from rich.table import Table
+
+
+class Screen:
+    """Silent with `quiet` (for --json). Texts come in both languages; `zh` says which is read."""
+
+    def __init__(self, *, zh: bool, quiet: bool) -> None:
+        self.zh = zh
+        self._console = Console(highlight=False, quiet=quiet, soft_wrap=True)
+        self._step = 0
+
+    def word(self, zh: str, en: str) -> str:
+        return zh if self.zh else en
+
+    def title(self, zh: str, en: str) -> None:
+        self._console.print()
+        self._console.print(Rule(f"[bold]{escape(self.word(zh, en))}[/]", align="left", characters="─"))
+
+    @contextmanager
+    def step(self, zh: str, en: str) -> Iterator[list[str]]:
+        """One numbered step. What is put in the list is said behind it when it is done, with how long it took."""
+        self._step += 1
+        said: list[str] = []
+        head = f"[bold]{self._step}[/] {escape(self.word(zh, en))}"
+        if self._console.is_terminal:
+            self._console.print(head + " [dim]...[/]", end="\r")
+        began = time.monotonic()
+        try:
+            yield said
+        except BaseException:
+            self._console.print(f"{head}  [bold red]✘[/]")
+            raise
+        took = time.monotonic() - began
+        detail = "  ".join(escape(text) for text in said)
+        self._console.print(f"{head}  [green]✔[/] [dim]{took:.1f} s[/]  {detail}")
+
+    def say(self, zh: str, en: str, *, style: str = "") -> None:
+        text = escape(self.word(zh, en))
+        self._console.print(f"    [{style}]{text}[/]" if style else f"    {text}")
+
+    def event(self, seconds: float, text: str, *, style: str = "") -> None:
+        """Something that happened `seconds` after the fault."""
+        marked = f"[{style}]{escape(text)}[/]" if style else escape(text)
+        self._console.print(f"    [cyan]{seconds:+8.3f} s[/]  {marked}")
+
+    def result(self, good: bool, headline: str, rows: Sequence[tuple[str, str]]) -> None:
+        self._console.print()
+        colour = "green" if good else "red"
+        self._console.print(
+            Rule(f"[bold {colour}]{escape(headline)}[/]", align="left", characters="━", style=colour)
+        )
+        table = Table.grid(padding=(0, 3))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in rows:
+            table.add_row(escape(name), escape(value))
+        self._console.print(table)
+        self._console.print()

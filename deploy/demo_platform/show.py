@@ -1,0 +1,299 @@
+"""The course of a demo run, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from controller.reports.prose import Language, entry_line, refusal_text
+from demo_platform.callers import Callers
+from demo_platform.controlling import ControllerProcess, Entry, clear
+from demo_platform.errors import NotReady
+from demo_platform.faults import Fault, Faults
+from demo_platform.layout import SIDES, Role
+from demo_platform.pager import read_pages
+from demo_platform.processes import python
+from demo_platform.result import Result, clock, count_calls, describe, milestones
+from demo_platform.screen import Screen
+from demo_platform.supervisor import Supervisor
+
+PAGER_ROLE = "pager"
+WARM_UP_S = 3.0
+"""Calls run this long before the fault: the comparison."""
+ARMABLE_S = 90.0
+SWITCHED_S = 60.0
+AFTER_S = 3.0
+"""Calls run this long after the switch was verified."""
+BATCH_S = 600.0
+TICK_S = 0.1
+
+TOLD = {
+    "fault_raised": "bold red",
+    "incident_opened": "bold red",
+    "severity_changed": "yellow",
+    "response_chosen": "",
+    "response_withheld": "yellow",
+    "run_started": "",
+    "run_finished": "",
+    "switch_refused": "bold yellow",
+    "switch_shadowed": "yellow",
+    "switch_started": "bold",
+    "switch_phase": "",
+    "switch_ended": "bold green",
+    "edge_drifted": "yellow",
+    "edge_reasserted": "",
+    "page_sent": "magenta",
+    "page_delivery": "magenta",
+    "page_escalated": "magenta",
+    "incident_acknowledged": "green",
+    "incident_mitigated": "green",
+    "incident_resolved": "green",
+    "fault_cleared": "green",
+    "group_disarmed": "yellow",
+}
+"""What of the timeline is told as it happens, and how it looks."""
+
+
+class Show:
+    """`configuration` is the controller's; its first group is the platform's and its control socket is in the demo's directory."""
+
+    def __init__(
+        self,
+        platform: Supervisor,
+        screen: Screen,
+        configuration: Path,
+        *,
+        language: str,
+        rate: float,
+        fault: Fault,
+    ) -> None:
+        self._platform = platform
+        self._screen = screen
+        self._language = Language(language)
+        self._rate = rate
+        self._fault = fault
+        self._processes = platform.processes
+        self._faults = Faults(platform.processes, platform.layout)
+        self._controller = ControllerProcess(
+            platform.processes,
+            configuration,
+            platform.directory / "thirdring.sock",
+            language=language,
+        )
+        self._callers = self._new_callers()
+        self._pages = platform.directory / "pages.jsonl"
+        self._entries: list[Entry] = []
+        self._group = ""
+        self._fault_wall = 0.0
+
+    def run(self) -> Result:
+        """From nothing to the result. Raises DemoError when it can't get as far as the fault."""
+        self._screen.title(
+            "Third Ring 演示：一个呼叫平台，主用侧发生故障", "Third Ring: a call platform whose primary fails"
+        )
+        self._start()
+        with self._screen.step("布防", "arm the group") as said:
+            self._controller.arm(self._group, patience=ARMABLE_S, waiting=self._waiting)
+            said.append(
+                self._screen.word(
+                    "备用侧已就绪，系统可自行切换", "the backup is ready; the controller may switch by itself"
+                )
+            )
+        with self._screen.step("拨打电话", "place calls") as said:
+            self._warm_up(said)
+        with self._screen.step("主用侧发生故障", "break the primary") as said:
+            fault_at = self._faults.put_in(self._fault, Role.PRIMARY)
+            self._fault_wall = time.time() - (time.monotonic() - fault_at)
+            said.append(f"{self._fault.value}  {clock(self._fault_wall)}")
+        outcome = self._watch_switch()
+        self._watch_until(time.monotonic() + AFTER_S)
+        with self._screen.step("结束拨打并统计", "end the calls and count") as said:
+            calls = count_calls(self._callers.stop(), fault_at)
+            said.append(self._screen.word(f"{calls.placed} 通", f"{calls.placed} calls"))
+        incident = self._incident()
+        name = str(incident["id"]) if incident else ""
+        report = self._write_report(name)
+        page, link = self._page(name)
+        result = Result(
+            fault=self._fault.value,
+            side=Role.PRIMARY.value,
+            rate=self._rate,
+            incident=name,
+            severity=int(incident["severity"]) if incident else None,
+            outcome=outcome,
+            calls=calls,
+            milestones=milestones(self._entries, self._fault_wall),
+            page=page,
+            acknowledge=link,
+            report=report,
+            violations=tuple(self._controller.verify()),
+        )
+        headline, rows = describe(result, self._fault, zh=self._screen.zh)
+        self._screen.result(result.good, headline, rows)
+        return result
+
+    def stay(self) -> None:
+        """Calls go on and what happens is told, until interrupted. Raises NotReady when the controller ends."""
+        word = self._screen.word
+        layout = self._platform.layout
+        self._callers = self._new_callers()
+        self._callers.start()
+        self._screen.title("演示继续运行，Ctrl-C 结束", "The demo goes on; Ctrl-C ends it")
+        self._screen.say(
+            f"控制台 http://{layout.console}/", f"web page   http://{layout.console}/", style="bold"
+        )
+        for token in sorted(self._platform.directory.rglob("web.token")):
+            self._screen.say(
+                f"访问令牌 {token.read_text().strip()}", f"token      {token.read_text().strip()}"
+            )
+        self._screen.say(
+            "修复主用侧      deploy/demo heal primary", "heal the primary    deploy/demo heal primary"
+        )
+        self._screen.say(
+            f"注入故障        deploy/demo break {{{'|'.join(Fault)}}} backup",
+            f"break something     deploy/demo break {{{'|'.join(Fault)}}} backup",
+        )
+        socket = _shown(self._platform.directory / "thirdring.sock")
+        for verb in ("status", f"failback {self._group} --reason demo", "timeline --follow"):
+            command = f".venv/bin/thirdring --socket {socket} {verb}"
+            self._screen.say(f"{word('命令', '')}            {command}", f"command             {command}")
+        self._fault_wall = time.time()
+        while True:
+            self._tell()
+            if not self._callers.running:
+                self._callers = self._new_callers()
+                self._callers.start()
+            if not self._controller.running:
+                raise NotReady(f"the controller has ended:\n{self._controller.last_words()}")
+            time.sleep(TICK_S)
+
+    def _start(self) -> None:
+        with self._screen.step("启动呼叫平台", "start the call platform") as said:
+            leftover = self._platform.sweep()
+            clear(self._platform.directory)
+            self._platform.start()
+            if leftover:
+                said.append(
+                    self._screen.word(
+                        f"（已清理上次遗留：{'、'.join(leftover)}）",
+                        f"(ended what an earlier run left: {', '.join(leftover)})",
+                    )
+                )
+            layout = self._platform.layout
+            said.append(
+                self._screen.word(
+                    f"边缘 {layout.edge}，主用 {layout.primary}，备用 {layout.backup}",
+                    f"edge {layout.edge}, primary {layout.primary}, backup {layout.backup}",
+                )
+            )
+        with self._screen.step("启动控制器", "start the controller") as said:
+            self._processes.start(
+                PAGER_ROLE,
+                python(
+                    "demo_platform.pager",
+                    *("--listen", str(self._platform.layout.pager)),
+                    *("--output", str(self._pages)),
+                ),
+            )
+            self._controller.start()
+            self._group = self._controller.group()
+            said.append(f"http://{self._platform.layout.console}/")
+
+    def _warm_up(self, said: list[str]) -> None:
+        self._callers.start()
+        until = time.monotonic() + WARM_UP_S
+        while time.monotonic() < until:
+            self._tell()
+            time.sleep(TICK_S)
+        progress = self._callers.progress()
+        if not progress.answered or progress.last_side != Role.PRIMARY:
+            raise NotReady(
+                f"the primary should answer the calls: {progress.answered} of {progress.ended} answered, the last by "
+                f"{progress.last_side or 'nobody'}"
+            )
+        said.append(
+            self._screen.word(
+                f"每秒 {self._rate:g} 通，已接通 {progress.answered} 通，由 {progress.last_side} 应答",
+                f"{self._rate:g} a second; {progress.answered} of {progress.ended} answered, by the {progress.last_side}",
+            )
+        )
+
+    def _watch_switch(self) -> str:
+        """Until the switch has ended, however; returns its outcome, or why there was none."""
+        deadline = time.monotonic() + SWITCHED_S
+        while time.monotonic() < deadline:
+            for entry in self._tell():
+                if entry["kind"] == "switch_ended" and entry["subject"] == self._group:
+                    return str(entry["data"].get("outcome", ""))
+            if not self._controller.running:
+                return "controller ended"
+            time.sleep(TICK_S)
+        self._screen.say(
+            f"{SWITCHED_S:g} 秒内没有切换", f"no switch within {SWITCHED_S:g} s", style="bold red"
+        )
+        return "no switch"
+
+    def _watch_until(self, until: float) -> None:
+        """Tell what happens; at least until the incident is mitigated and somebody was paged, for 10 s at most."""
+        latest = until + 10
+        while (now := time.monotonic()) < latest:
+            self._tell()
+            incident = self._incident()
+            settled = bool(incident and incident["mitigated_wall"]) and bool(read_pages(self._pages))
+            if now >= until and settled:
+                return
+            time.sleep(TICK_S)
+
+    def _tell(self) -> list[Entry]:
+        news = list(self._controller.news())
+        self._entries += news
+        for entry in news:
+            if entry["kind"] in TOLD and self._fault_wall:
+                self._screen.event(
+                    float(entry["wall"]) - self._fault_wall,
+                    entry_line(entry, self._language),
+                    style=TOLD[entry["kind"]],
+                )
+        return news
+
+    def _incident(self) -> Mapping[str, Any] | None:
+        """The one about the group, opened since the fault."""
+        for incident in self._controller.incidents():
+            about = incident["group"] == self._group or incident["root"] in (self._group, *SIDES)
+            if about and incident["opened_wall"] >= self._fault_wall:
+                return incident
+        return None
+
+    def _write_report(self, incident: str) -> str:
+        if not incident:
+            return ""
+        path = self._platform.directory / f"report-{time.strftime('%Y%m%d-%H%M%S')}-{incident}.html"
+        with self._screen.step("生成复盘报告", "write the report") as said:
+            self._controller.report(incident, path)
+            said.append(_shown(path))
+        return str(path)
+
+    def _page(self, incident: str) -> tuple[tuple[str, ...], str]:
+        """The four lines of the last page about the incident, and its acknowledge link."""
+        for document in reversed(read_pages(self._pages)):
+            lines, link = document.get("lines"), document.get("link")
+            if document.get("incident") == incident and isinstance(lines, list) and link:
+                return tuple(str(line) for line in lines), str(link)
+        return (), ""
+
+    def _waiting(self, reasons: tuple[str, ...]) -> None:
+        said = ", ".join(refusal_text(reason, self._language) for reason in reasons)
+        self._screen.say(f"等待：{said}", f"waiting: {said}", style="dim")
+
+    def _new_callers(self) -> Callers:
+        return Callers(self._processes, self._platform.layout, rate=self._rate, seconds=BATCH_S)
+
+
+def _shown(path: Path) -> str:
+    """Relative where that is shorter to read."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
