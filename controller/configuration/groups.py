@@ -288,9 +288,24 @@ class Builder:
         adapter = self.kinds.adapter("driver", entry.driver.kind, document, ("driver", "kind"), self.problems)
         if adapter is None:
             return None
-        return self.kinds.validated(
-            adapter, document.part(("driver", "with"), entry.driver.with_), self.problems
-        )
+        written = document.part(("driver", "with"), entry.driver.with_)
+        parameters = self.kinds.validated(adapter, written, self.problems)
+        # A driver whose parameters map edges or sides names them as the group does.
+        for key, names in (("edges", entry.edges), ("sides", tuple(entry.sides))):
+            mapped = getattr(parameters, key, None)
+            if not isinstance(mapped, Mapping):
+                continue
+            for name in mapped:
+                if name not in names:
+                    self.problems.append(
+                        written.problem(
+                            (key, name), f"the group has no such name under {key}{closest(name, names)}"
+                        )
+                    )
+            for name in names:
+                if name not in mapped:
+                    self.problems.append(written.problem((key,), f"nothing for {name} of the group"))
+        return parameters
 
     def _deciding(self, entry: GroupEntry, document: Document) -> list[tuple[RungKey, RungPolicy]]:
         """The rungs that say DOWN of the sides; a side without any is a problem."""

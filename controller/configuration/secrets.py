@@ -1,4 +1,7 @@
-"""Secrets by reference: `${env:NAME}` inside a text, or a whole text `file:PATH`. A configuration never holds one."""
+"""Values from elsewhere: `${env:NAME}` or `${env:NAME:-otherwise}` inside a text, or a whole text `file:PATH`.
+
+A configuration never holds a secret itself: one must be written as such a reference, without an `otherwise`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ LARGEST_SECRET = 64 * 1024
 
 UNREFERRED = "a secret is never written here: give ${env:NAME} or file:PATH"
 
-_ENVIRONMENT = re.compile(r"\$\{env:([^}]*)\}")
+_ENVIRONMENT = re.compile(r"\$\{env:((?:(?!:-)[^}])*)(?::-([^}]*))?\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = re.compile(r"file:(?!//)(.+)", re.DOTALL)
 
@@ -35,7 +38,8 @@ def resolve(
         if isinstance(value, list):
             return [walk(item, (*path, index)) for index, item in enumerate(value)]
         if isinstance(value, str) and ("${env:" in value or value.startswith("file:")):
-            references.add(path)
+            if ":-" not in value:
+                references.add(path)
             return text(value, path)
         return value
 
@@ -48,6 +52,8 @@ def resolve(
             name = found[1]
             if _NAME.fullmatch(name) is None:
                 problems.append(document.problem(path, f"{found[0]} does not name an environment variable"))
+            elif name not in environment and found[2] is not None:
+                return found[2]
             elif name not in environment:
                 problems.append(document.problem(path, f"the environment variable {name} is not set"))
             else:

@@ -68,6 +68,7 @@ class HttpAction:
 class Driver:
     class Parameters(Strict):
         rpc: list[str]
+        edges: dict[str, str] | None = None
 
 
 class Webhook:

@@ -179,6 +179,15 @@ http:
     assert "0123456789abcdef" not in repr(settings.node)
 
 
+def test_the_environment_may_be_asked_with_an_answer_at_hand(loaded: Loader) -> None:
+    text = "node: {name: '${env:NODE:-lab}-${env:NUMBER:-}1'}"
+    assert loaded(text).node.name == "lab-1"
+    assert loaded(text, environment={"NODE": "n", "NUMBER": "2"}).node.name == "n-21"
+    token = "http: {tokens: [{name: wall, role: viewer, secret: '${env:WALL:-0123456789abcdef}'}]}"
+    with pytest.raises(ConfigurationError, match="a secret is never written here"):
+        loaded(token, environment={"WALL": "0123456789abcdef"})
+
+
 def test_the_node(loaded: Loader, tmp_path: Path) -> None:
     node = loaded("node: {name: n1, data: state, failure_domain: rack-1, probers: 2}").node
     assert (node.name, node.data, node.control) == ("n1", tmp_path / "state", tmp_path / "state" / "control")
