@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -51,6 +52,7 @@ class Certificate:
 
     Parameters = CertificateParameters
     mass = False
+    values: ClassVar[Mapping[str, str]] = {"days_left": "double"}
 
     def __init__(self, parameters: CertificateParameters) -> None:
         self._parameters = parameters

@@ -6,7 +6,8 @@ import asyncio
 import glob
 import os
 import time
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -34,6 +35,7 @@ class FileAge:
 
     Parameters = FileAgeParameters
     mass = False
+    values: ClassVar[Mapping[str, str]] = {"age_hours": "double", "size": "int", "file": "string"}
 
     def __init__(self, parameters: FileAgeParameters) -> None:
         self._parameters = parameters

@@ -7,7 +7,8 @@ import json
 import re
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import aiohttp
 from pydantic import Field, HttpUrl
@@ -67,6 +68,7 @@ class Kamailio:
 
     Parameters = KamailioParameters
     mass = False
+    values: ClassVar[Mapping[str, str]] = {"epoch": "int", "reached": "bool"}
 
     def __init__(self, parameters: KamailioParameters) -> None:
         self._parameters = parameters

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
@@ -110,6 +112,18 @@ class SipCall:
 
     Parameters = SipCallParameters
     mass = False
+    values: ClassVar[Mapping[str, str]] = {
+        "side": "string",
+        "mos": "double",
+        "pdd_ms": "double",
+        "loss_percent": "double",
+        "sent": "int",
+        "received": "int",
+        "jitter_ms": "double",
+        "answered": "bool",
+        "code": "int",
+        "one_way": "string",
+    }
 
     def __init__(self, parameters: SipCallParameters) -> None:
         self._parameters = parameters

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -54,6 +56,7 @@ class SipRegister:
 
     Parameters = SipRegisterParameters
     mass = False
+    values: ClassVar[Mapping[str, str]] = {"challenged": "bool", "granted": "int", "bindings": "int"}
 
     def __init__(self, parameters: SipRegisterParameters) -> None:
         self._parameters = parameters
