@@ -1,0 +1,1 @@
+"""Channels that hand a page to a person."""
