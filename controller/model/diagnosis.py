@@ -33,10 +33,11 @@ class Settling(NamedTuple):
 
 
 class Backoff(NamedTuple):
-    """A control experiment may be repeated from `until` on."""
+    """A control experiment may be repeated from `until` on. `waiting`: a rule waits for that moment."""
 
     attempt: int
     until: float
+    waiting: bool = False
 
 
 class Response(NamedTuple):

@@ -1,0 +1,177 @@
+"""Control experiments: a rule that lacks only what could be tried has it tried at once.
+
+One in flight a rule and component, and never the same rung twice at a time; repeated with growing pauses while the rule
+stays that close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from controller.core.draft import Draft
+from controller.core.evaluation import Evaluated
+from controller.core.topology import rung_of
+from controller.model.commands import RunLadder
+from controller.model.diagnosis import Backoff
+from controller.model.events import LadderFinished
+from controller.model.facts import FactKind
+from controller.model.faults import Verdict
+from controller.model.health import RungKey
+from controller.model.moments import Values
+from controller.model.policy import FaultRule
+from controller.model.state import PendingControl, State
+
+FIRST_PAUSE = 0.2
+"""Seconds; doubles with each repetition."""
+
+LONGEST_PAUSE = 60.0
+RETEST_PAUSE = 5.0
+"""Seconds between looks whether a standing fault is over, where only a test tells."""
+
+LONGEST_RETEST_PAUSE = 30.0
+GRACE = 1.0
+"""Seconds past its timeout after which an unanswered experiment is given up."""
+
+
+def request(draft: Draft, component: str, evaluated: Iterable[Evaluated], standing: frozenset[str]) -> None:
+    """Ask for what is missing. `standing`: the rules by which a fault of this component stands."""
+    for item in evaluated:
+        retesting = item.rule.name in standing
+        keys = item.retest if retesting else item.open
+        place = (item.rule.name, component)
+        pause = draft.state.diagnosis.backoff.get(place)
+        if not keys or item.fired:
+            if retesting and any(term.probe is not None and term.fresh for term in item.rule.terms):
+                _look_again(draft, place, pause)
+            elif pause is not None:
+                _settle(draft, place, pause, keep=retesting or item.fired or _close(item))
+            continue
+        if pause is not None and draft.at.mono < pause.until:
+            if not pause.waiting:
+                _note(draft, place, pause._replace(waiting=True))
+            continue
+        flying = _flying(draft.state, component)
+        if any(control.rule == item.rule.name for control in flying):
+            continue
+        busy = {key for control in flying for key in control.keys}
+        wanted = tuple(key for key in keys if key not in busy)
+        if wanted:
+            _ask(draft, item, component, wanted, pause, retesting)
+
+
+def forget(draft: Draft, component: str, rules: Iterable[FaultRule]) -> None:
+    """No rule of this component is anywhere near: the next trouble starts afresh."""
+    backoff = draft.state.diagnosis.backoff
+    for rule in rules:
+        if (rule.name, component) in backoff:
+            backoff = backoff.delete((rule.name, component))
+    if backoff is not draft.state.diagnosis.backoff:
+        draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, backoff=backoff))
+
+
+def answered(draft: Draft, event: LadderFinished) -> None:
+    control = draft.state.controls.get(event.command)
+    if control is None:
+        return
+    draft.state = replace(draft.state, controls=draft.state.controls.delete(event.command))
+    data: Values = (
+        ("rule", control.rule),
+        ("component", control.component),
+        ("command", event.command),
+        *((f"{result.key.component}.{result.key.rung}", str(result.outcome)) for result in event.results),
+    )
+    draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
+
+
+def overdue(draft: Draft) -> set[str]:
+    """Give up what was never answered; the components whose rules may ask again now."""
+    now = draft.at.mono
+    names: set[str] = set()
+    for control in draft.state.controls.values():
+        if now >= control.due:
+            draft.state = replace(draft.state, controls=draft.state.controls.delete(control.command))
+            data: Values = (("rule", control.rule), ("command", control.command), ("answered", False))
+            draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
+            names.add(control.component)
+    for (rule, component), pause in draft.state.diagnosis.backoff.items():
+        if pause.waiting and now >= pause.until:
+            _note(draft, (rule, component), pause._replace(waiting=False))
+            names.add(component)
+    return names
+
+
+def wake_at(state: State) -> float | None:
+    deadlines = [control.due for control in state.controls.values()]
+    deadlines.extend(pause.until for pause in state.diagnosis.backoff.values() if pause.waiting)
+    return min(deadlines, default=None)
+
+
+def _flying(state: State, component: str) -> tuple[PendingControl, ...]:
+    return tuple(control for control in state.controls.values() if control.component == component)
+
+
+def _close(item: Evaluated) -> bool:
+    """Everything that no experiment could change still speaks for the rule."""
+    return not any(
+        result.verdict is Verdict.FALSE and term.probe is None
+        for term, result in zip(item.rule.terms, item.terms, strict=True)
+    )
+
+
+def _ask(
+    draft: Draft,
+    item: Evaluated,
+    component: str,
+    keys: tuple[RungKey, ...],
+    pause: Backoff | None,
+    retesting: bool,
+) -> None:
+    timeouts = [rung.timeout for key in keys if (rung := rung_of(draft.policy, *key)) is not None]
+    timeout = max(timeouts, default=1.0)
+    attempt = 0 if pause is None else pause.attempt + 1
+    first, longest = (RETEST_PAUSE, LONGEST_RETEST_PAUSE) if retesting else (FIRST_PAUSE, LONGEST_PAUSE)
+    now = draft.at.mono
+    command = draft.number("CMD")
+    control = PendingControl(
+        command=command,
+        rule=item.rule.name,
+        component=component,
+        keys=keys,
+        due=now + timeout + GRACE,
+    )
+    draft.state = replace(draft.state, controls=draft.state.controls.set(command, control))
+    again = now + min(first * 2 ** min(attempt, 16), longest)
+    _note(draft, (item.rule.name, component), Backoff(attempt, again))
+    data: Values = (
+        ("rule", item.rule.name),
+        ("fault", str(item.rule.fault)),
+        ("rungs", ",".join(f"{key.component}.{key.rung}" for key in keys)),
+        ("command", command),
+        ("attempt", attempt + 1),
+    )
+    draft.record(FactKind.CONTROL_REQUESTED, component, data=data)
+    draft.commands.append(RunLadder(id=command, keys=keys, timeout=timeout, reason=item.rule.name))
+
+
+def _look_again(draft: Draft, place: tuple[str, str], pause: Backoff | None) -> None:
+    """What the standing fault rests on grows old, and no event would say so."""
+    if pause is None or draft.at.mono >= pause.until:
+        attempt = 0 if pause is None else pause.attempt
+        _note(draft, place, Backoff(attempt, draft.at.mono + RETEST_PAUSE, True))
+    elif not pause.waiting:
+        _note(draft, place, pause._replace(waiting=True))
+
+
+def _settle(draft: Draft, place: tuple[str, str], pause: Backoff, *, keep: bool) -> None:
+    """The rule wants nothing now: it starts afresh unless it stays close."""
+    if not keep:
+        backoff = draft.state.diagnosis.backoff.delete(place)
+        draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, backoff=backoff))
+    elif pause.waiting:
+        _note(draft, place, pause._replace(waiting=False))
+
+
+def _note(draft: Draft, place: tuple[str, str], pause: Backoff) -> None:
+    backoff = draft.state.diagnosis.backoff.set(place, pause)
+    draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, backoff=backoff))
