@@ -170,6 +170,7 @@ class Builder:
         profile = entry.profile or self.default
         shape = PROFILES[profile]
         self._check_names(entry, document)
+        self._check_edges(entry, document)
         readiness = self._readiness(entry, document)
         verification = self._verification(entry, document)
         parameters = self._driver(entry, document)
@@ -231,6 +232,27 @@ class Builder:
                 self.problems.append(
                     document.problem((key,), f"unknown runbook {runbook!r}{closest(runbook, self.runbooks)}")
                 )
+
+    def _check_edges(self, entry: GroupEntry, document: Document) -> None:
+        """An edge's probe that counts by side must name the sides and their destinations as the group does: otherwise
+        its counters would never be found, and live traffic never be evidence."""
+        for index, edge in enumerate(entry.edges):
+            ladder = self.components[edge].ladder if edge in self.components else ()
+            for rung in ladder:
+                counted = getattr(rung.parameters, "sides", None)
+                if not isinstance(counted, Mapping) or not any(side in counted for side in entry.sides):
+                    continue  # no counters, or those of another group
+                for side, item in entry.sides.items():
+                    if side not in counted:
+                        message = f"the rung {rung.name} of {edge} counts nothing for the side {side}"
+                    elif str(counted[side]) != item.destination:
+                        message = (
+                            f"the rung {rung.name} of {edge} counts {counted[side]} for the side {side}, whose destination"
+                            f" is {item.destination}: they must be the same byte for byte"
+                        )
+                    else:
+                        continue
+                    self.problems.append(document.problem(("edges", index), message))
 
     def _component(self, name: str, document: Document, path: Location) -> bool:
         if name in self.places:

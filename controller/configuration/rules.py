@@ -137,7 +137,7 @@ def _warn(
         warnings.append(
             document.problem(
                 ("terms", index, "when"),
-                f"rule {name} can't fire for {', '.join(present)}: nothing offers {', '.join(variables)}",
+                f"the rule {name} is idle for {', '.join(present)}: nothing offers {', '.join(variables)}",
             )
         )
 

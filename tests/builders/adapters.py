@@ -50,6 +50,7 @@ class EdgeProbe:
 
     class Parameters(Strict):
         rpc: str
+        sides: dict[str, str] = {}
 
 
 class CommandAction:

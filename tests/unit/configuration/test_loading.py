@@ -258,7 +258,7 @@ rules: [{name: silent, fault: PlatformHung, kinds: [platform], title: x,
     messages = [warning.message for warning in loaded(text).warnings]
     assert messages == [
         "lonely is the only member of the redundancy group trunks",
-        "rule silent can't fire for platform: nothing offers self.call_other.answered",
+        "the rule silent is idle for platform: nothing offers self.call_other.answered",
         "every channel of everyone here rides on what is being watched: when it fails nobody is told",
     ]
 
