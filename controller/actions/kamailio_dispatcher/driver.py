@@ -1,0 +1,354 @@
+"""The switch of a group whose callers come in through Kamailio edges."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from controller.actions.kamailio_dispatcher import processes
+from controller.actions.kamailio_dispatcher.edge import Edge, View
+from controller.actions.kamailio_dispatcher.parameters import (
+    Argv,
+    DispatcherParameters,
+    SideParameters,
+    Standby,
+)
+from controller.actions.kamailio_dispatcher.rpc import Rpc, Unreachable
+from controller.model.commands import Drive
+from controller.model.errors import ActionError, ActionRefused, ActionUnknown
+from controller.model.groups import DriverVerb
+from controller.model.moments import Values
+from controller.model.policy import EdgesRule, GroupPolicy
+from controller.ports import ActionOutcome
+
+
+class Reached(NamedTuple):
+    """`unreachable`: edges that did not answer, and may go on as they were."""
+
+    views: dict[str, View]
+    unreachable: tuple[str, ...]
+
+    @property
+    def data(self) -> Values:
+        return (("edges", ",".join(sorted(self.views))), ("unreachable", ",".join(self.unreachable)))
+
+
+class KamailioDispatcher:
+    """ports.SwitchDriver. Every edge refuses an older epoch by itself.
+
+    A verb that changes the edges needs all of them (`edges: all`) or at least one (`edges: reachable`); a side without
+    a fence command is fenced only when every edge drops its traffic. A side is a destination's URI, sip:ADDRESS:PORT,
+    byte for byte as in the edges' lists.
+    """
+
+    fencing = "token"
+    Parameters = DispatcherParameters
+
+    def __init__(self, group: GroupPolicy, parameters: DispatcherParameters) -> None:
+        self._group = group
+        self._parameters = parameters
+        self._environment = {"THIRDRING_GROUP": group.name}
+        self._edges = {
+            name: Edge(
+                name,
+                settings,
+                routing_set=parameters.set,
+                fencing_set=parameters.fence_set,
+                rpc=Rpc(
+                    settings.rpc,
+                    timeout=parameters.rpc_timeout,
+                    local_address=parameters.local_address,
+                ),
+                environment=self._environment,
+            )
+            for name, settings in parameters.edges.items()
+        }
+
+    async def perform(self, command: Drive) -> ActionOutcome:
+        side = command.side
+        if self._group.side(side) is None or side not in self._parameters.sides:
+            raise ActionRefused(f"group {self._group.name} has no side {side}")
+        match command.verb:
+            case DriverVerb.PRECHECK:
+                return await self._precheck(command)
+            case DriverVerb.DRAIN:
+                return await self._drain(command)
+            case DriverVerb.FREEZE:
+                return await self._run(command, self._side(side).freeze, "nothing to freeze")
+            case DriverVerb.THAW:
+                return await self._run(command, self._side(side).thaw, "nothing to thaw")
+            case DriverVerb.FENCE:
+                return await self._fence(command)
+            case DriverVerb.CONFIRM_FENCE:
+                return await self._confirm_fence(command)
+            case DriverVerb.UNFENCE:
+                return await self._unfence(command)
+            case DriverVerb.PROMOTE:
+                return await self._run(command, self._side(side).promote, "nothing to promote")
+            case DriverVerb.REDIRECT:
+                return await self._redirect(command)
+            case DriverVerb.READ_BACK:
+                return await self._read_back(command)
+            case DriverVerb.REASSERT:
+                return await self._reassert(command)
+
+    async def close(self) -> None:
+        for edge in self._edges.values():
+            await edge.close()
+
+    async def _precheck(self, command: Drive) -> ActionOutcome:
+        """Every needed edge answers, has a gate that would let this epoch pass, and knows both sides."""
+        reached = await self._ask(lambda edge: edge.view(with_gate=True))
+        if self._group.edges_rule is EdgesRule.ALL and reached.unreachable:
+            raise Unreachable(f"no answer from {', '.join(reached.unreachable)}")
+        for name, view in reached.views.items():
+            if view.gate is None:
+                raise ActionRefused(f"edge {name} has no epoch gate")
+            if view.gate > command.epoch:
+                raise ActionRefused(f"edge {name}: epoch {command.epoch} is older than {view.gate}")
+            unknown = sorted({self._uri(side) for side in self._parameters.sides} - set(view.routing))
+            if unknown:
+                raise ActionRefused(f"edge {name} has no destination {', '.join(unknown)} (byte for byte)")
+        if not self._fence_ready(reached):
+            raise ActionRefused("a fence is not ready: " + "; ".join(self._fence_lacks(reached)))
+        return ActionOutcome(data=reached.data)
+
+    async def _drain(self, command: Drive) -> ActionOutcome:
+        """New calls go to the other side; calls in progress stay. `live_calls` None: they can't be counted."""
+        old, new = self._uri(command.side), self._uri(self._other(command.side))
+        reached = await self._change(command, routing={old: False, new: True}, first=new)
+        profile = self._parameters.live_calls
+        calls: int | None = None
+        if profile:
+            host = old.partition(":")[2].rpartition(":")[0]
+            counts = await asyncio.gather(
+                *(self._edges[name].live_calls(profile, host) for name in reached.views)
+            )
+            calls = sum(counts)
+        return ActionOutcome(data=(("live_calls", calls), *reached.data))
+
+    async def _fence(self, command: Drive) -> ActionOutcome:
+        """Out of rotation and cut off, by every means declared, at the same time."""
+        uri, side = self._uri(command.side), self._side(command.side)
+        rule = {uri: True} if side.edge_rule else {}
+        edges = self._change(command, routing={uri: False}, fencing=rule)
+        if side.fence is None:
+            return ActionOutcome(message="edge rule", data=(await edges).data)
+        changed, told = await asyncio.gather(
+            edges, self._command(command, side.fence.fence), return_exceptions=True
+        )
+        if isinstance(told, BaseException):
+            raise told
+        if isinstance(changed, BaseException):
+            # Cut off by the command; an edge that can't be reached may still try it, in vain.
+            if not isinstance(changed, Unreachable) or self._group.edges_rule is EdgesRule.ALL:
+                raise changed
+            return ActionOutcome(message=told, data=(("edges", ""), ("unreachable", ",".join(self._edges))))
+        return ActionOutcome(message=told, data=changed.data)
+
+    async def _confirm_fence(self, command: Drive) -> ActionOutcome:
+        """The command's own proof, or the drop rule read back on *every* edge."""
+        uri, side = self._uri(command.side), self._side(command.side)
+        if side.fence is not None:
+            told = await self._command(command, side.fence.confirm)
+            if not side.edge_rule:
+                return ActionOutcome(message=told)
+        reached = await self._ask(lambda edge: edge.view())
+        open_edges = [
+            name for name, view in reached.views.items() if not view.fences(uri) or view.takes_calls(uri)
+        ]
+        if side.fence is None:
+            open_edges += reached.unreachable
+        if open_edges:
+            raise ActionError(f"{command.side} is not fenced at {', '.join(sorted(open_edges))}")
+        return ActionOutcome(message="dropped at the edges", data=reached.data)
+
+    async def _unfence(self, command: Drive) -> ActionOutcome:
+        """Let back in. As a fallback it takes calls again, after the other side; else it only stands by."""
+        uri, side = self._uri(command.side), self._side(command.side)
+        told = "" if side.fence is None else await self._command(command, side.fence.release)
+        other = self._uri(self._other(command.side))
+        fallback = self._parameters.standby is Standby.FALLBACK
+        reached = await self._change(
+            command,
+            routing={uri: True} if fallback else {},
+            fencing={uri: False} if side.edge_rule else {},
+            first=other if fallback else "",
+        )
+        return ActionOutcome(message=told, data=reached.data)
+
+    async def _redirect(self, command: Drive) -> ActionOutcome:
+        """New calls go to this side and to no other, but for a fallback that is not fenced."""
+        new, other = self._uri(command.side), self._other(command.side)
+        stays = self._parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
+        rule = {new: False} if self._side(command.side).edge_rule else {}
+        reached = await self._change(
+            command, routing={self._uri(other): stays, new: True}, fencing=rule, first=new
+        )
+        return ActionOutcome(data=reached.data)
+
+    async def _reassert(self, command: Drive) -> ActionOutcome:
+        """As it should be, at the current epoch, on edges that are not so."""
+        new, old = self._uri(command.side), self._uri(self._other(command.side))
+        fallback = self._parameters.standby is Standby.FALLBACK
+
+        async def put_right(edge: Edge) -> View:
+            view = await edge.view(with_gate=True)
+            if not self._drifted(view, command.side) and (view.gate or 0) >= command.epoch:
+                return view
+            keeps = fallback and view.takes_calls(old) and not view.fences(old)
+            rule = {new: False} if self._side(command.side).edge_rule else {}
+            return await edge.change(command.epoch, routing={old: keeps, new: True}, fencing=rule, first=new)
+
+        reached = await self._ask(put_right)
+        return ActionOutcome(data=reached.data)
+
+    async def _read_back(self, command: Drive) -> ActionOutcome:
+        reached = await self._ask(lambda edge: edge.view(with_gate=True, patient=True), needed=0)
+        first = {view.first for view in reached.views.values()}
+        active = ""
+        if len(first) == 1:
+            active = next((side for side in self._parameters.sides if self._uri(side) in first), "")
+        views = reached.views
+        return ActionOutcome(
+            data=(
+                ("active", active),
+                ("epoch", max((view.epoch for view in views.values()), default=0)),
+                ("edges_reached", len(views)),
+                ("edges_total", len(self._edges)),
+                (
+                    "drifted",
+                    _joined(name for name, view in views.items() if self._drifted(view, command.side)),
+                ),
+                (
+                    "ungated",
+                    _joined(name for name, view in views.items() if (view.gate or 0) < command.epoch),
+                ),
+                ("unreachable", ",".join(reached.unreachable)),
+                ("fence_ready", bool(views) and self._fence_ready(reached)),
+            )
+        )
+
+    def _drifted(self, view: View, side: str) -> bool:
+        """Other than this side being the one that gets calls, now and after a restart."""
+        uri, other = self._uri(side), self._uri(self._other(side))
+        if view.first != uri or view.fences(uri):
+            return True
+        if view.listed is not None and uri not in view.listed:
+            return True
+        if self._parameters.standby is Standby.FALLBACK:
+            return False
+        return view.takes_calls(other) or (view.listed is not None and other in view.listed)
+
+    async def _fenced(self, command: Drive, side: str) -> bool:
+        try:
+            await self._confirm_fence(_about(command, side))
+        except ActionError:
+            return False
+        return True
+
+    def _fence_ready(self, reached: Reached) -> bool:
+        return not self._fence_lacks(reached)
+
+    def _fence_lacks(self, reached: Reached) -> list[str]:
+        lacks = [
+            f"edge {name} has no epoch gate" for name, view in reached.views.items() if view.gate is None
+        ]
+        for name, side in self._parameters.sides.items():
+            if side.fence is not None:
+                needed = {side.fence.fence[0], side.fence.confirm[0], side.fence.release[0]}
+                lacks += [f"{argv} can't be run" for argv in sorted(needed) if shutil.which(argv) is None]
+            if side.edge_rule:
+                uri = self._uri(name)
+                lacks += [
+                    f"edge {edge} has no {uri} in set {self._parameters.fence_set}"
+                    for edge, view in reached.views.items()
+                    if uri not in view.fencing
+                ]
+        return lacks
+
+    async def _change(
+        self,
+        command: Drive,
+        *,
+        routing: dict[str, bool],
+        fencing: dict[str, bool] | None = None,
+        first: str = "",
+    ) -> Reached:
+        if not routing and not fencing:
+            return Reached({}, ())
+        needed = len(self._edges) if self._group.edges_rule is EdgesRule.ALL else 1
+        return await self._ask(
+            lambda edge: edge.change(command.epoch, routing=routing, fencing=fencing, first=first),
+            needed=needed,
+        )
+
+    async def _ask(self, what: Callable[[Edge], Awaitable[View]], *, needed: int = 1) -> Reached:
+        """All edges at once. Raises the gravest thing any of them said; Unreachable with fewer than `needed`."""
+        answers = await asyncio.gather(*(what(edge) for edge in self._edges.values()), return_exceptions=True)
+        views: dict[str, View] = {}
+        unreachable: list[str] = []
+        worst: list[BaseException] = []
+        for name, answer in zip(self._edges, answers, strict=True):
+            if isinstance(answer, View):
+                views[name] = answer
+            elif isinstance(answer, Unreachable):
+                unreachable.append(name)
+            else:
+                worst.append(answer)
+        if worst:
+            raise min(worst, key=_gravity)
+        if len(views) < needed:
+            raise Unreachable(f"no answer from {', '.join(sorted(unreachable))}")
+        return Reached(views, tuple(sorted(unreachable)))
+
+    async def _run(self, command: Drive, argv: Argv | None, otherwise: str) -> ActionOutcome:
+        return ActionOutcome(message=otherwise if argv is None else await self._command(command, argv))
+
+    async def _command(self, command: Drive, argv: Sequence[str]) -> str:
+        environment = {
+            **self._environment,
+            "THIRDRING_SIDE": command.side,
+            "THIRDRING_EPOCH": str(command.epoch),
+        }
+        return await processes.run(argv, environment=environment)
+
+    def _side(self, name: str) -> SideParameters:
+        return self._parameters.sides[name]
+
+    def _other(self, name: str) -> str:
+        return self._group.other(name).name
+
+    def _uri(self, name: str) -> str:
+        side = self._group.side(name)
+        return "" if side is None else side.destination
+
+
+def _about(command: Drive, side: str) -> Drive:
+    return Drive(
+        id=command.id,
+        group=command.group,
+        verb=DriverVerb.CONFIRM_FENCE,
+        side=side,
+        epoch=command.epoch,
+        timeout=command.timeout,
+    )
+
+
+def _gravity(error: BaseException) -> int:
+    """An edge that refuses an epoch outweighs one whose answer was lost, and that one a plain failure."""
+    match error:
+        case ActionRefused():
+            return 1
+        case ActionUnknown():
+            return 2
+        case ActionError():
+            return 3
+        case _:
+            return 0
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

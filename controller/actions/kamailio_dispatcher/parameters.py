@@ -1,0 +1,100 @@
+"""What a configuration says of a group switched by Kamailio's dispatcher."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from yarl import URL
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _http_url(text: str) -> str:
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{text!r} is not an http or https URL")
+    return text
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+"""An argument vector; run without a shell, with THIRDRING_GROUP, _SIDE and _EPOCH in its environment."""
+
+Seconds = Annotated[float, Field(gt=0.0)]
+
+
+class Standby(StrEnum):
+    DISABLED = "disabled"  # the side that is not active takes no call at all
+    FALLBACK = "fallback"  # the edge's own failure_route may use it, at a lower priority
+
+
+class EdgeParameters(Strict):
+    """`list_file`: the edge's dispatcher list, on a disk that both see. `write_command`: puts standard input there, for
+    an edge elsewhere. One of them: a switch that is not on the edge's disk does not survive its restart."""
+
+    rpc: HttpUrl
+    list_file: Path | None = None
+    write_command: Argv | None = None
+
+    @model_validator(mode="after")
+    def _durable(self) -> Self:
+        if (self.list_file is None) == (self.write_command is None):
+            raise ValueError("an edge needs either list_file or write_command")
+        return self
+
+
+class FenceParameters(Strict):
+    """Exit status 0: done. `confirm`: 0 only if the side is cut off, by evidence outside the side's own word."""
+
+    fence: Argv
+    confirm: Argv
+    release: Argv
+
+
+class SideParameters(Strict):
+    """`fence`: commands. `edge_rule`: the edges themselves drop the side's traffic (`fence_set` of config/kamailio/edge.cfg);
+    enough where nothing of the side's reaches callers but through these edges. At least one of them.
+    `freeze` stops what the side does on its own (diallers, call-backs, cron, trunk registrations); `thaw` takes it
+    back; `promote` starts it on the side that takes over."""
+
+    fence: FenceParameters | None = None
+    edge_rule: bool = False
+    freeze: Argv | None = None
+    thaw: Argv | None = None
+    promote: Argv | None = None
+
+    @model_validator(mode="after")
+    def _fenced(self) -> Self:
+        if self.fence is None and not self.edge_rule:
+            raise ValueError("a side needs a fence: taking it out of the dispatcher is none")
+        if (self.freeze is None) != (self.thaw is None):
+            raise ValueError("freeze and thaw belong together")
+        return self
+
+
+class DispatcherParameters(Strict):
+    """`edges` and `sides` are named as in the group. `set`: the dispatcher set the edge routes by.
+    `rpc_timeout`: of one JSON-RPC call. `live_calls`: the dialog profile that counts a side's calls, "" if none."""
+
+    edges: dict[str, EdgeParameters] = Field(min_length=1)
+    sides: dict[str, SideParameters] = Field(min_length=2, max_length=2)
+    set: int = Field(default=1, ge=0)
+    fence_set: int = Field(default=9, ge=0)
+    standby: Standby = Standby.DISABLED
+    rpc_timeout: Seconds = 0.25
+    live_calls: str = ""
+    local_address: str = ""
+
+    @model_validator(mode="after")
+    def _sets(self) -> Self:
+        if self.set == self.fence_set:
+            raise ValueError("set and fence_set must differ")
+        return self
