@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Shipper:
-    """Ships what `journal` holds to `archive` until closed.
+    """Opens `archive` and ships what `journal` holds to it, until closed.
 
     `notice` is called after a commit, with its newest sequence; it only sets a flag. While the archive is down the
     attempts grow apart from `first_pause` to `longest_pause` seconds; entries wait in the journal. A broken chain
@@ -45,6 +45,7 @@ class Shipper:
         self._first_pause = first_pause
         self._longest_pause = longest_pause
         self._work = asyncio.Event()
+        self._opened = False
         self._shipped: int | None = None
         self._newest = 0
         self._task: asyncio.Task[None] | None = None
@@ -103,6 +104,9 @@ class Shipper:
 
     async def _ship(self) -> None:
         """Everything there is. Each attempt asks the archive where it stands: a lost reply costs nothing."""
+        if not self._opened:
+            await self._archive.open()  # here, so that an archive that is down at start delays nothing either
+            self._opened = True
         shipped = await self._archive.last_sequence(self._node)
         self._shipped = shipped
         self._newest = max(self._newest, shipped)

@@ -1,4 +1,4 @@
-"""Far ends of pages: a real HTTP server and a real SMTP server on loopback that keep what they were given."""
+"""A page, and the far ends of pages: a real HTTP server and a real SMTP server on loopback that keep what they were given."""
 
 from __future__ import annotations
 
@@ -14,6 +14,36 @@ from typing import Any
 
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from controller.model.commands import Notify
+from controller.model.pages import PageText
+from controller.model.runbooks import Text
+from controller.ports import RenderedPage
+
+LINES = (
+    "SEV1 主平台：呼叫平台宕机（INC-0001）",
+    "影响：全部呼叫受影响",
+    "已做：故障切换 primary → backup：真实呼叫验证",
+    "需要：请确认收到",
+)
+PAGE = RenderedPage(
+    subject="SEV1 主平台：呼叫平台宕机",
+    lines=LINES,
+    link="http://127.0.0.1:8080/a/abc.def",
+    severity=1,
+    drill=False,
+    incident="INC-0001",
+    person="li",
+)
+TEXT = PageText(
+    **{
+        name: Text(zh=line, en=line)
+        for name, line in zip(("what", "impact", "did", "need"), LINES, strict=True)
+    }
+)
+COMMAND = Notify(
+    id="CMD-0007", page="PAGE-0001", incident="INC-0001", person="li", channel="x", text=TEXT, severity=1
+)
 
 
 @dataclass

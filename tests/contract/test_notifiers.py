@@ -12,37 +12,9 @@ from typing import Any
 import pytest
 
 from controller import registry
-from controller.model.commands import Notify
 from controller.model.errors import NotificationError
-from controller.model.pages import PageText
-from controller.model.runbooks import Text
-from controller.ports import Notifier, RenderedPage
-from tests.builders.mailboxes import http_mailbox, smtp_mailbox
-
-LINES = (
-    "SEV1 主平台：呼叫平台宕机（INC-0001）",
-    "影响：全部呼叫受影响",
-    "已做：故障切换 primary → backup：真实呼叫验证",
-    "需要：请确认收到",
-)
-PAGE = RenderedPage(
-    subject="SEV1 主平台：呼叫平台宕机",
-    lines=LINES,
-    link="http://127.0.0.1:8080/a/abc.def",
-    severity=1,
-    drill=False,
-    incident="INC-0001",
-    person="li",
-)
-TEXT = PageText(
-    **{
-        name: Text(zh=line, en=line)
-        for name, line in zip(("what", "impact", "did", "need"), LINES, strict=True)
-    }
-)
-COMMAND = Notify(
-    id="CMD-0007", page="PAGE-0001", incident="INC-0001", person="li", channel="x", text=TEXT, severity=1
-)
+from controller.ports import Notifier
+from tests.builders.mailboxes import COMMAND, LINES, PAGE, http_mailbox, smtp_mailbox
 
 
 @dataclass

@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from controller.model.errors import NotificationError
 from controller.notifiers.smtp import Smtp, SmtpParameters
-from tests.builders.mailboxes import SmtpMailbox, smtp_mailbox
-from tests.contract.test_notifiers import COMMAND, PAGE
+from tests.builders.mailboxes import COMMAND, PAGE, SmtpMailbox, smtp_mailbox
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from pydantic import ValidationError
 
 from controller.model.errors import NotificationError
 from controller.notifiers.webhook import Webhook, WebhookParameters
-from tests.builders.mailboxes import HttpMailbox, http_mailbox
-from tests.contract.test_notifiers import COMMAND, PAGE
+from tests.builders.mailboxes import COMMAND, PAGE, HttpMailbox, http_mailbox
 
 
 def webhook(box: HttpMailbox, scheme: str = "http", **how: object) -> Webhook:
