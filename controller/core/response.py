@@ -81,13 +81,13 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
     choice = choose(draft, incident, extent)
     waiting = previous._replace(retry_at=draft.at.mono + RETRY)
     if choice is None or choice.withheld in PASSING or running(draft.state, incident.id, choice.runbook):
-        note(draft.state, draft, incident.id, waiting)
+        note(draft, incident.id, waiting)
         return
     judged_before = (
         previous.reason in (Withheld.REFUSED, Withheld.SHADOWED) and previous.runbook == choice.runbook
     )
     if judged_before and choice.withheld is None and _refused(draft, choice):
-        note(draft.state, draft, incident.id, waiting)
+        note(draft, incident.id, waiting)
         return
     _decided(draft, incident, choice)
 
@@ -118,9 +118,9 @@ def running(state: State, incident: str, runbook: str) -> bool:
     )
 
 
-def note(state: State, draft: Draft, incident: str, response: Response) -> None:
-    responses = state.diagnosis.responses.set(incident, response)
-    draft.state = replace(state, diagnosis=replace(state.diagnosis, responses=responses))
+def note(draft: Draft, incident: str, response: Response) -> None:
+    responses = draft.state.diagnosis.responses.set(incident, response)
+    draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, responses=responses))
 
 
 def _news(previous: Response, choice: Choice) -> bool:
@@ -151,7 +151,7 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
         fault.evidence_kinds,
         draft.at.mono + RETRY if choice.withheld in PASSING else None,
     )
-    note(draft.state, draft, incident.id, response)
+    note(draft, incident.id, response)
     if not withheld:
         draft.events.append(
             RunWanted(
