@@ -1,0 +1,235 @@
+"""What every switch driver promises, over the fake and over real Kamailio edges."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from controller.model.commands import Drive
+from controller.model.errors import ActionError, ActionRefused
+from controller.model.groups import DriverVerb
+from controller.model.moments import Value
+from controller.model.policy import EdgesRule
+from controller.ports import SwitchDriver
+from tests.builders import kamailio
+from tests.builders.driving import Edges, FakeDriver
+from tests.builders.platform import GROUP
+
+
+class World(Protocol):
+    """The edges a driver works on, as a test sees and breaks them."""
+
+    driver: SwitchDriver
+
+    async def answers(self, edge: str) -> str:
+        """Which side gets a call through this edge, by the edge's own behaviour."""
+
+    async def stop(self, edge: str) -> None: ...
+
+    async def start(self, edge: str) -> None: ...
+
+    async def meddle(self, edge: str, side: str) -> None:
+        """Somebody sends this edge's calls to another side, past the controller, at the epoch it obeys."""
+
+
+class FakeWorld:
+    def __init__(self) -> None:
+        self.edges = Edges.of("edge1", "edge2", epoch=1)
+        self.driver = FakeDriver(self.edges)
+
+    async def answers(self, edge: str) -> str:
+        return next(iter(self.edges.edges[edge].active), "503")
+
+    async def stop(self, edge: str) -> None:
+        self.edges.edges[edge].up = False
+
+    async def start(self, edge: str) -> None:
+        self.edges.edges[edge].restart()
+        self.edges.edges[edge].up = True
+
+    async def meddle(self, edge: str, side: str) -> None:
+        self.edges.edges[edge].active = {side}
+
+
+class KamailioWorld:
+    def __init__(self, platform: kamailio.KamailioPlatform) -> None:
+        self.platform = platform
+        self.driver = platform.driver
+
+    async def answers(self, edge: str) -> str:
+        return await self.platform.call(edge)
+
+    async def stop(self, edge: str) -> None:
+        await self.platform.edges[edge].stop()
+
+    async def start(self, edge: str) -> None:
+        await self.platform.edges[edge].start()
+
+    async def meddle(self, edge: str, side: str) -> None:
+        rpc = self.platform.edges[edge].rpc
+        epoch = await rpc.gate()
+        assert epoch is not None
+        for name, uri in self.platform.uris.items():
+            await rpc.change("dispatcher.set_state", "a" if name == side else "d", 1, uri, epoch=epoch)
+
+
+@pytest.fixture(params=["fake", "kamailio, fence command", "kamailio, edge rule"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "fake":
+        yield FakeWorld()
+        return
+    if reason := kamailio.missing():
+        pytest.skip(reason)
+    platform = kamailio.KamailioPlatform(
+        tmp_path, edge_rule=request.param.endswith("rule"), rule=EdgesRule.REACHABLE
+    )
+    try:
+        await platform.start()
+        yield KamailioWorld(platform)
+    finally:
+        await platform.stop()
+
+
+def drive(verb: DriverVerb, side: str, epoch: int = 2) -> Drive:
+    return Drive(id="CMD-0001", group=GROUP, verb=verb, side=side, epoch=epoch, timeout=2.0)
+
+
+async def look(world: World, side: str, epoch: int = 2) -> dict[str, Value]:
+    return dict((await world.driver.perform(drive(DriverVerb.READ_BACK, side, epoch))).data)
+
+
+async def switch(world: World, epoch: int = 2) -> None:
+    for verb in (DriverVerb.FREEZE, DriverVerb.FENCE, DriverVerb.CONFIRM_FENCE):
+        await world.driver.perform(drive(verb, "primary", epoch))
+    for verb in (DriverVerb.PROMOTE, DriverVerb.REDIRECT):
+        await world.driver.perform(drive(verb, "backup", epoch))
+
+
+async def test_it_says_who_refuses_an_old_epoch(world: World) -> None:
+    assert world.driver.fencing in ("token", "cas", "none")
+
+
+async def test_a_switch_sends_every_edges_calls_to_the_target(world: World) -> None:
+    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["primary", "primary"]
+    await switch(world)
+    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["backup", "backup"]
+    assert await look(world, "backup") == {
+        "active": "backup",
+        "epoch": 2,
+        "edges_reached": 2,
+        "edges_total": 2,
+        "drifted": "",
+        "ungated": "",
+        "unreachable": "",
+        "fence_ready": True,
+    }
+
+
+async def test_repeating_a_verb_changes_nothing(world: World) -> None:
+    await switch(world)
+    await switch(world)
+    assert (await look(world, "backup"))["active"] == "backup"
+    await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
+    await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
+    assert await world.answers("edge1") == "backup"
+
+
+async def test_an_older_epoch_is_refused_and_changes_nothing(world: World) -> None:
+    await switch(world, epoch=7)
+    for verb in (DriverVerb.REDIRECT, DriverVerb.REASSERT, DriverVerb.FENCE):
+        with pytest.raises(ActionRefused):
+            await world.driver.perform(
+                drive(verb, "primary" if verb is not DriverVerb.FENCE else "backup", 6)
+            )
+    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["backup", "backup"]
+    assert (await look(world, "backup", 7))["epoch"] == 7
+
+
+async def test_an_old_epoch_is_refused_by_the_edge_and_not_only_by_this_process(world: World) -> None:
+    """A second controller's driver knows nothing of what the first did."""
+    await switch(world, epoch=7)
+    if isinstance(world, KamailioWorld):
+        from controller.actions.kamailio_dispatcher import KamailioDispatcher
+
+        second = KamailioDispatcher(world.platform.group, world.platform.parameters)
+    else:
+        second = FakeDriver(world.edges)
+    try:
+        with pytest.raises(ActionRefused):
+            await second.perform(drive(DriverVerb.REDIRECT, "primary", 6))
+    finally:
+        await second.close()
+    assert await world.answers("edge1") == "backup"
+
+
+async def test_a_fence_is_confirmed_only_while_it_stands(world: World) -> None:
+    with pytest.raises(ActionError):
+        await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
+    await world.driver.perform(drive(DriverVerb.FENCE, "primary"))
+    await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
+    assert await world.answers("edge1") == "503"
+    await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
+    with pytest.raises(ActionError):
+        await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
+
+
+async def test_the_way_back_restores_the_old_side(world: World) -> None:
+    await switch(world)
+    await world.driver.perform(drive(DriverVerb.UNFENCE, "primary", 3))
+    await world.driver.perform(drive(DriverVerb.THAW, "primary", 3))
+    await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
+    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["primary", "primary"]
+
+
+async def test_a_restarted_edge_comes_up_as_it_was_left_but_without_its_gate(world: World) -> None:
+    await switch(world)
+    await world.stop("edge1")
+    await world.start("edge1")
+    assert await world.answers("edge1") == "backup"
+    seen = await look(world, "backup")
+    assert (seen["drifted"], seen["ungated"], seen["active"]) == ("", "edge1", "backup")
+    await world.driver.perform(drive(DriverVerb.REASSERT, "backup"))
+    assert (await look(world, "backup"))["ungated"] == ""
+
+
+async def test_drift_is_seen_and_put_right(world: World) -> None:
+    await switch(world)
+    await world.meddle("edge2", "primary")
+    seen = await look(world, "backup")
+    assert (seen["active"], seen["drifted"]) == ("", "edge2")
+    await world.driver.perform(drive(DriverVerb.REASSERT, "backup"))
+    assert await world.answers("edge2") == "backup"
+    assert (await look(world, "backup"))["drifted"] == ""
+
+
+async def test_an_edge_that_is_away_is_named(world: World) -> None:
+    await world.stop("edge2")
+    seen = await look(world, "primary", 1)
+    assert (seen["edges_reached"], seen["edges_total"], seen["unreachable"]) == (1, 2, "edge2")
+
+
+async def test_no_edge_at_all_can_be_read_but_not_switched(world: World) -> None:
+    for edge in ("edge1", "edge2"):
+        await world.stop(edge)
+    seen = await look(world, "primary", 1)
+    assert (seen["edges_reached"], seen["active"]) == (0, "")
+    with pytest.raises(ActionError):
+        await world.driver.perform(drive(DriverVerb.REDIRECT, "backup"))
+
+
+async def test_draining_sends_new_calls_to_the_other_side(world: World) -> None:
+    await world.answers("edge1")
+    data = dict((await world.driver.perform(drive(DriverVerb.DRAIN, "primary"))).data)
+    assert await world.answers("edge1") == "backup"
+    assert data["live_calls"] == (0 if isinstance(world, FakeWorld) else 1)
+
+
+async def test_an_unknown_side_is_refused(world: World) -> None:
+    if isinstance(world, FakeWorld):
+        pytest.skip("the fake takes what it is given")
+    with pytest.raises(ActionRefused):
+        await world.driver.perform(replace(drive(DriverVerb.REDIRECT, "third")))
