@@ -7,16 +7,13 @@ Names: the run's inputs (`group`, `component`, `side`, `origin`, `target`, `faul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from controller.model.moments import Value, Values
+from controller.model.parameters import REFERENCE
 from controller.model.policy import GroupPolicy, Policy
 from controller.model.runs import Run, StepRecord
 from controller.model.state import State
-
-REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.\-]*)\}")
-"""`${env:NAME}` is no reference: the configuration has replaced it."""
 
 ROLES = ("origin", "target")
 

@@ -1,4 +1,4 @@
-"""Nested parameters as flat named values and back.
+"""Nested parameters as flat named values and back, and the references they may hold.
 
 A name is the path of a leaf as a JSON Pointer without its leading slash (RFC 6901): `headers/X-Trace`, `argv/0`.
 Plain parameters keep their plain names.
@@ -6,10 +6,14 @@ Plain parameters keep their plain names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller.model.moments import Value, Values
+
+REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.\-]*)\}")
+"""`${name}` in a text. `${env:NAME}` is none: the configuration has replaced it."""
 
 
 def flatten(parameters: Mapping[str, Any]) -> Values:
