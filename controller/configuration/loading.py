@@ -232,12 +232,14 @@ class _Loading:
         places: dict[str, str] = {}
         used: dict[str, Document] = {}
         names: set[str] = set()
-        for directory, place in self.sources.runbooks:
-            files = self._runbook_files(directory, place)
-            for file in files:
+        for path, shown, place in self.sources.runbooks:
+            for file in self._runbook_files(path, place):
+                name = shown if file == path else f"{shown}/{file.name}"
                 try:
-                    document = resolve(read_document(file), file.parent, self.environment, self.problems)
-                    runbook = parse_runbook(document, str(file), parameters)
+                    document = resolve(
+                        read_document(file, shown=name), file.parent, self.environment, self.problems
+                    )
+                    runbook = parse_runbook(document, name, parameters)
                 except ConfigurationError as error:
                     self.problems.extend(error.problems)
                     names.add(file.stem)
@@ -248,7 +250,7 @@ class _Loading:
                         document.problem((), f"replaces the runbook {runbook.name} of {places[runbook.name]}")
                     )
                 runbooks[runbook.name] = runbook
-                places[runbook.name] = str(file)
+                places[runbook.name] = name
                 for call in _calls(runbook.steps):
                     used.setdefault(call.action, document)
         return runbooks, names | set(runbooks), used

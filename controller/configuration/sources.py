@@ -37,14 +37,14 @@ _SHIPPED = "shipped:"
 class Sources:
     """`entries[section][name]` and `single[section]` are documents; `plain[key]` the document of its value.
 
-    `runbooks` are directories or files, each with the place that names it. `digests`: shown file name -> SHA-256.
+    `runbooks` are directories or files, each with its name in problems and the place that names it. `digests`: shown file name -> SHA-256.
     """
 
     main: Document
     entries: dict[str, dict[str, Document]] = field(default_factory=dict)
     single: dict[str, Document] = field(default_factory=dict)
     plain: dict[str, Document] = field(default_factory=dict)
-    runbooks: list[tuple[Path, Document]] = field(default_factory=list)
+    runbooks: list[tuple[Path, str, Document]] = field(default_factory=list)
     directories: dict[str, Path] = field(default_factory=dict)  # of each file, for paths relative to it
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ class _Reader:
             if len(self._visited) >= _MOST_INCLUDES:
                 self._problems.append(place.problem((), f"more than {_MOST_INCLUDES} files"))
                 continue
-            inner = self.read(found, self._shown(name, document, found))
+            inner = self.read(found, self._shown(name, document))
             if inner is None:
                 continue
             part = Sources(main=inner)
@@ -138,7 +138,8 @@ class _Reader:
             if found is None:
                 self._problems.append(place.problem((), "nothing is shipped under that name"))
             else:
-                sources.runbooks.append((found, place))
+                shown = "shipped:runbooks" if name == _SHIPPED else self._shown(name, document)
+                sources.runbooks.append((found, shown, place))
 
     def _listed(self, document: Document, section: str, entries: dict[str, Document]) -> None:
         value = document.content[section]
@@ -184,7 +185,7 @@ class _Reader:
         found = directory / name.removeprefix(_SHIPPED)
         return found if found.exists() and found.resolve().is_relative_to(directory.resolve()) else None
 
-    def _shown(self, name: str, document: Document, found: Path) -> str:
+    def _shown(self, name: str, document: Document) -> str:
         if name.startswith(_SHIPPED):
             return name
         return os.path.normpath(os.path.join(os.path.dirname(document.file), os.path.expanduser(name)))

@@ -263,6 +263,34 @@ rules: [{name: silent, fault: PlatformHung, kinds: [platform], title: x,
     ]
 
 
+def test_one_s_own_runbook_replaces_the_shipped_one(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / "runbooks" / "failover.yaml").write_text(
+        """
+runbook: failover
+title: {zh: 自己的, en: Our own}
+summary: Ours.
+steps: [{name: say, title: {zh: 记录, en: Note}, action: note, with: {zh: 已记录, en: noted}}]
+"""
+    )
+    settings = loaded("runbooks: [runbooks]")
+    assert settings.policy.runbooks["failover"].title.en == "Our own"
+    assert any("replaces the runbook failover of" in warning.message for warning in settings.warnings)
+
+
+def test_a_wrong_runbook_is_reported_once_and_not_as_missing(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / "runbooks" / "repair.yaml").write_text("runbook: repair\ntitel: x\n")
+    text = """
+runbooks: [runbooks]
+domains: [{fault: DeviceDown, domain: device, repair: repair}]
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(text)
+    assert {problem.path for problem in caught.value.problems} == {"titel", "title", "summary", "steps"}
+    assert {problem.file for problem in caught.value.problems} == {str(tmp_path / "runbooks" / "repair.yaml")}
+
+
 def test_the_revision_names_the_content_and_nothing_else(loaded: Loader) -> None:
     first, same, other = loaded("hours: {}"), loaded("hours: {}"), loaded("hours: {opens: '08:00'}")
     assert first.revision == same.revision != other.revision
