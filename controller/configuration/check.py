@@ -9,7 +9,7 @@ from pathlib import Path
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.configuration.settings import Settings
-from controller.core import objectives
+from controller.core.objectives import FalseDowns, WorkedTerm, deciding, false_verdicts, fits
 from controller.model.errors import ConfigurationError, Problem
 from controller.model.policy import Profile
 
@@ -25,8 +25,8 @@ class GroupCheck:
     may_arm: bool
     rides_out: float
     detected_by: str
-    terms: tuple[objectives.WorkedTerm, ...]
-    false_downs: tuple[objectives.FalseDowns, ...]
+    terms: tuple[WorkedTerm, ...]
+    false_downs: tuple[FalseDowns, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +80,11 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
                 profile=group.profile,
                 rto=group.rto,
                 total=worst.budget.total,
-                may_arm=objectives.fits(group),
+                may_arm=fits(group),
                 rides_out=worst.rides_out,
                 detected_by=f"{worst.detected_by.component}.{worst.detected_by.rung}",
                 terms=worst.terms,
-                false_downs=objectives.false_verdicts(objectives.deciding(group, policy), loss),
+                false_downs=false_verdicts(deciding(group, policy), loss),
             )
         )
     return CheckReport(
@@ -162,7 +162,7 @@ def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str
 _MOST_ROWS = 8
 
 
-def _how(term: objectives.WorkedTerm, words: Mapping[str, str]) -> str:
+def _how(term: WorkedTerm, words: Mapping[str, str]) -> str:
     """The term's own numbers, so that the sum can be redone by hand."""
     values = dict(term.values)
     if term.name == "detect":

@@ -21,7 +21,7 @@ from controller.configuration.fields import (
 from controller.configuration.kinds import Kinds
 from controller.configuration.profiles import PROFILES
 from controller.configuration.validation import closest, validate
-from controller.core import objectives
+from controller.core.objectives import Allowances, WorstCase, relevant, worst_case
 from controller.model.errors import Problem
 from controller.model.health import RungKey
 from controller.model.policy import (
@@ -162,9 +162,7 @@ class Builder:
     default: Profile
     problems: list[Problem]
 
-    def build(
-        self, name: str, entry: GroupEntry, document: Document
-    ) -> tuple[GroupPolicy, objectives.WorstCase] | None:
+    def build(self, name: str, entry: GroupEntry, document: Document) -> tuple[GroupPolicy, WorstCase] | None:
         """The frozen group with its budget; None, with problems appended, when anything in it is wrong."""
         before = len(self.problems)
         profile = entry.profile or self.default
@@ -180,11 +178,11 @@ class Builder:
             rung
             for edge in entry.edges
             if edge in self.components
-            for rung in objectives.relevant(self.components[edge])
+            for rung in relevant(self.components[edge])
         ]
         if len(self.problems) > before or not sides:
             return None
-        worst = objectives.worst_case(sides, edges, allowances)
+        worst = worst_case(sides, edges, allowances)
         group = GroupPolicy(
             name=name,
             title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),
@@ -336,9 +334,9 @@ class Builder:
             component = self.components.get(item.component)
             if component is None:
                 continue
-            relevant = objectives.relevant(component)
-            rungs += relevant
-            if not relevant:
+            own = relevant(component)
+            rungs += own
+            if not own:
                 self.problems.append(
                     document.problem(
                         ("sides", side, "component"),
@@ -348,9 +346,9 @@ class Builder:
         return rungs
 
 
-def _allowances(entry: GroupEntry, shape: objectives.Allowances) -> objectives.Allowances:
+def _allowances(entry: GroupEntry, shape: Allowances) -> Allowances:
     written = entry.allowances
-    return objectives.Allowances(
+    return Allowances(
         decide=_given(written.decide, shape.decide),
         freeze=_given(entry.freeze_timeout, shape.freeze),
         fence=_given(written.fence, shape.fence),

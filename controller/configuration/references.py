@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.configuration.documents import Document, Location
 from controller.configuration.groups import GroupEntry
 from controller.configuration.validation import closest
-from controller.core import objectives
+from controller.core.objectives import WorstCase, fits
 from controller.model.errors import Problem
 from controller.model.policy import Component, ComponentKind, GroupPolicy
 
@@ -96,9 +96,7 @@ def check_dependencies(
     return {parent: tuple(names) for parent, names in children.items()}
 
 
-def warn_of_group(
-    group: GroupPolicy, worst: objectives.WorstCase, document: Document, warnings: list[Problem]
-) -> None:
+def warn_of_group(group: GroupPolicy, worst: WorstCase, document: Document, warnings: list[Problem]) -> None:
     """Warns about what will make it refuse to arm or to switch."""
     if group.verification is None:
         warnings.append(
@@ -112,7 +110,7 @@ def warn_of_group(
                 (), f"{group.name} has no edges: live traffic can't be the second kind of evidence"
             )
         )
-    if not objectives.fits(group):
+    if not fits(group):
         warnings.append(
             document.problem(
                 ("rto",),
