@@ -66,7 +66,8 @@ class Certificate:
             outcome, note, values = self._judge([validity(each) for each in certificates], time.time())
             if outcome is Outcome.UP and self._parameters.verify:
                 async with asyncio.timeout(max(0.0, timeout - (time.monotonic() - sent_at))):
-                    await self._verify()
+                    if misnamed := await self._verify():
+                        outcome, note = Outcome.FAILED, misnamed
         except TimeoutError:
             outcome, note = Outcome.NO_REPLY, ""
         except ssl.SSLCertVerificationError as error:
@@ -113,7 +114,8 @@ class Certificate:
             raise ValueError("the server presented no certificate")
         return [der]
 
-    async def _verify(self) -> None:
+    async def _verify(self) -> str:
+        """What is wrong with the name, "" for nothing. Raises SSLCertVerificationError without a known authority."""
         context = ssl.create_default_context(cafile=self._parameters.authorities or None)
         context.check_hostname = False
         writer = await self._connect(context)
@@ -121,11 +123,10 @@ class Certificate:
             certificate = writer.get_extra_info("peercert") or {}
         finally:
             writer.transport.abort()
-        if not speaks_for(certificate, self._server_name()):
-            names = ", ".join(sip_identities(certificate)) or "nobody"
-            raise ssl.SSLCertVerificationError(
-                f"the certificate is for {names}, not for {self._server_name()}"
-            )
+        if speaks_for(certificate, self._server_name()):
+            return ""
+        names = ", ".join(sip_identities(certificate)) or "nobody"
+        return f"the certificate is for {names}, not for {self._server_name()}"
 
     async def _connect(self, context: ssl.SSLContext) -> asyncio.StreamWriter:
         host, port = split_address(self._parameters.address, 5061)
