@@ -87,9 +87,8 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
                 yield _at(line, "I2", f"{switch} commands before it was decided")
             case FactKind.STEP_INTENDED if line.subject not in decided:
                 yield _at(line, "I2", f"{line.subject} acts before it was started")
-            case FactKind.SWITCH_STEP_FINISHED | FactKind.PAGE_DELIVERY | FactKind.EDGE_REASSERTED:
-                if command and command not in intended:
-                    yield _at(line, "I2", f"the outcome of {command} comes without its intent")
+            case kind if kind in _OUTCOMES and command and command not in intended:
+                yield _at(line, "I2", f"the outcome of {command} comes without its intent")
             case FactKind.STEP_FINISHED if line.get("state") in ("acted", str(StepState.SUCCEEDED)):
                 if (line.subject, step) not in begun:
                     yield _at(line, "I2", f"{line.subject} step {step} ends without its intent")
@@ -101,7 +100,14 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
             intended.add(command)
 
 
-_OUTCOMES = frozenset({FactKind.SWITCH_STEP_FINISHED, FactKind.PAGE_DELIVERY, FactKind.EDGE_REASSERTED})
+_OUTCOMES = frozenset(
+    {
+        FactKind.SWITCH_STEP_FINISHED,
+        FactKind.PAGE_DELIVERY,
+        FactKind.EDGE_REASSERTED,
+        FactKind.CONTROL_FINISHED,
+    }
+)
 _STEP_BEGINS = frozenset({FactKind.STEP_INTENDED, FactKind.APPROVAL_REQUESTED, FactKind.MANUAL_REQUESTED})
 
 

@@ -13,8 +13,8 @@ from controller.model.runbooks import Text
 
 PHRASES: Mapping[FactKind, Text] = {
     FactKind.CONTROLLER_STARTED: Text(
-        zh="控制器 {subject} 启动[，已从日志恢复（{recovered}）]",
-        en="controller {subject} started[, recovered from its journal: {recovered}]",
+        zh="控制器 {subject} 启动[，{recovered}]",
+        en="controller {subject} started[, {recovered}]",
     ),
     FactKind.LEASE_ACQUIRED: Text(zh="本节点取得主控租约", en="this node holds the lease: it may act"),
     FactKind.LEASE_LOST: Text(
@@ -22,69 +22,74 @@ PHRASES: Mapping[FactKind, Text] = {
         en="this node lost the lease: it observes only[: {reason}]",
     ),
     FactKind.TIMER_GAP: Text(
-        zh="计时中断[ {gap} 秒]，暂停动作，只观察",
-        en="own timers stood still[ for {gap} s]; observing only for a while",
+        zh="计时中断[ {seconds}]，暂停动作，只观察",
+        en="own timers stood still[ for {seconds}]; observing only for a while",
     ),
     FactKind.VANTAGE_LOST: Text(
         zh="观测点 {subject} 失联，弃权[：{reason}]", en="vantage {subject} lost, it abstains[: {reason}]"
     ),
-    FactKind.VANTAGE_RETURNED: Text(zh="观测点 {subject} 恢复", en="vantage {subject} is back"),
+    FactKind.VANTAGE_RETURNED: Text(
+        zh="观测点 {subject} 恢复[：{reason}]",
+        en="vantage {subject} is back[: {reason}]",
+    ),
     FactKind.HEALTH_CHANGED: Text(
-        zh="{subject}[ 的 {rung}] [由{previous}]变为{current}[（{outcome}）][，代码 {code}][，{note}]",
-        en="{subject}[ {rung}] is {current}[, was {previous}][ ({outcome})][, code {code}][, {note}]",
+        zh="{subject}[ 的 {rung}] [由{from}]变为{to}[（{outcome}）][，代码 {code}][，{note}]",
+        en="{subject}[ {rung}] is {to}[, was {from}][ ({outcome})][, code {code}][, {note}]",
     ),
     FactKind.FAULT_RAISED: Text(
-        zh="诊断故障：{subject} {kind}[，最先断在 {first_broken_rung}][（规则 {rule}）][，证据：{evidence}]",
-        en="fault: {subject} {kind}[, first broken rung {first_broken_rung}][ (rule {rule})][, evidence: {evidence}]",
+        zh="诊断故障：{subject} {fault}[，最先断在 {first_broken_rung}][（规则 {rule}）][，证据：{evidence}]",
+        en="fault: {subject} {fault}[, first broken rung {first_broken_rung}][ (rule {rule})][, evidence: {evidence}]",
     ),
     FactKind.FAULT_CHANGED: Text(
-        zh="故障变化：{subject} {kind}[，证据：{evidence}][，{change}]",
-        en="fault changed: {subject} {kind}[, evidence: {evidence}][, {change}]",
+        zh="故障变化：{subject} {fault}[：{why}][，证据：{evidence}]",
+        en="fault changed: {subject} {fault}[: {why}][, evidence: {evidence}]",
     ),
     FactKind.FAULT_CLEARED: Text(
-        zh="故障消除：{subject} {kind}[，历时 {seconds}]",
-        en="fault cleared: {subject} {kind}[ after {seconds}]",
+        zh="故障消除：{subject} {fault}[：{why}][，历时 {seconds}]",
+        en="fault cleared: {subject} {fault}[: {why}][, after {seconds}]",
     ),
     FactKind.FAULT_SUPPRESSED: Text(
-        zh="{subject} {kind} 已归并：由上级 {suppressed_by} 引起[（共 {count} 个）]",
-        en="{subject} {kind} is explained by its parent {suppressed_by}[ ({count} in all)]",
+        zh="[{count} 个]下级故障已归并：由 {cause} 引起",
+        en="[{count} ]faults below are explained by {cause}",
     ),
     FactKind.FAULT_REPORTED: Text(
         zh="{actor} 报告故障：{subject}[，现象：{symptom}][，发现于 {noticed_wall}]",
         en="{actor} reports a fault: {subject}[: {symptom}][, noticed at {noticed_wall}]",
     ),
     FactKind.CONTROL_REQUESTED: Text(
-        zh="对照试验：{subject}[（规则 {rule}）][，探测 {keys}]",
-        en="control experiment on {subject}[ (rule {rule})][: {keys}]",
+        zh="对照试验：{subject}[（规则 {rule}）][，探测 {rungs}]",
+        en="control experiment on {subject}[ (rule {rule})][: {rungs}]",
     ),
     FactKind.CONTROL_FINISHED: Text(
-        zh="对照试验结束：{subject}[，{outcome}][，{message}]",
-        en="control experiment on {subject} finished[: {outcome}][, {message}]",
+        zh="对照试验结束：{subject}[（规则 {rule}）][，{answered}]",
+        en="control experiment on {subject} finished[ (rule {rule})][, {answered}]",
     ),
     FactKind.INCIDENT_OPENED: Text(
-        zh="事件开启：{subject}[ {severity}][，{kind}][，根因对象 {root}][，影响 {affected} 个对象]",
-        en="incident opened: {subject}[ {severity}][, {kind}][, root {root}][, {affected} affected]",
+        zh="事件开启：{subject}[ {severity}][，{kind}][，影响 {affected} 个对象][，定级规则 {row}]",
+        en="incident opened: {subject}[ {severity}][, {kind}][, {affected} affected][, by rule {row}]",
     ),
     FactKind.INCIDENT_JOINED: Text(
-        zh="并入事件 {subject}[：{component}][ {kind}][：{fault}][，共影响 {affected} 个对象]",
-        en="joins incident {subject}[: {component}][ {kind}][: {fault}][, {affected} affected]",
+        zh="并入事件 {subject}[：{fault}][：{merged}][：来自 {from}][，共影响 {affected} 个对象]",
+        en="joins incident {subject}[: {fault}][: {merged}][: from {from}][, {affected} affected]",
     ),
     FactKind.INCIDENT_MERGED: Text(
-        zh="事件 {subject} 并入[ {into}][ {merged_into}]",
-        en="incident {subject} merged[ into {into}][ into {merged_into}]",
+        zh="事件 {subject} 并入 {into}",
+        en="incident {subject} is merged into {into}",
     ),
     FactKind.SEVERITY_CHANGED: Text(
-        zh="{subject} 定级[由 {previous} ]变为 {severity}[，依据规则 {rule}]",
-        en="{subject} is now {severity}[, was {previous}][, by rule {rule}]",
+        zh="{subject} 定级[由 {before} ]变为 {severity}[，依据规则 {row}][，预案 {runbook} 失败]",
+        en="{subject} is now {severity}[, was {before}][, by rule {row}][, runbook {runbook} failed]",
     ),
     FactKind.INCIDENT_ACKNOWLEDGED: Text(
         zh="{actor} 确认收到 {subject}[（{via}）]", en="{actor} acknowledged {subject}[ ({via})]"
     ),
     FactKind.INCIDENT_MITIGATED: Text(
-        zh="{subject} 影响已消除[，{reason}]", en="{subject}: the callers' impact is over[: {reason}]"
+        zh="{subject} 影响已消除[：{why}][，估计损失呼叫 {calls_lost}]",
+        en="{subject}: the callers' impact is over[: {why}][, {calls_lost} calls lost]",
     ),
     FactKind.INCIDENT_RESOLVED: Text(
-        zh="{subject} 已解决[，{reason}]", en="{subject} is resolved[: {reason}]"
+        zh="{subject} 已解决[：{why}]",
+        en="{subject} is resolved[: {why}]",
     ),
     FactKind.COMMAND_TAKEN: Text(zh="{actor} 担任 {subject} 的指挥", en="{actor} takes command of {subject}"),
     FactKind.GRADE_CONFIRMED: Text(
@@ -92,16 +97,16 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{actor} confirms the grade of {subject}[: {grade}]",
     ),
     FactKind.NOTE: Text(
-        zh="备注：[{text}][{note}][{message}][里程碑 {milestones}][{reason}]",
-        en="note: [{text}][{note}][{message}][milestones {milestones}][{reason}]",
+        zh="备注：[{text}][{note}][{message}][里程碑 {milestones}][{reason}][预案 {runbook} {outcome}]",
+        en="note: [{text}][{note}][{message}][milestones {milestones}][{reason}][runbook {runbook} {outcome}]",
     ),
     FactKind.RESPONSE_CHOSEN: Text(
-        zh="选定处置：{subject}[ → {runbook}][（{response}）][，{reason}]",
-        en="response chosen for {subject}[: {runbook}][ ({response})][, {reason}]",
+        zh="选定处置：{subject}[ {fault}][ → 预案 {runbook}][，证据：{evidence}]",
+        en="response chosen for {subject}[: {fault}][ -> runbook {runbook}][, evidence: {evidence}]",
     ),
     FactKind.RESPONSE_WITHHELD: Text(
-        zh="不自动处置：{subject}[ {runbook}][，原因：{reasons}][，原因：{reason}]",
-        en="no automatic response for {subject}[: {runbook}][, because {reasons}][, because {reason}]",
+        zh="不自动处置：{subject}[ {fault}][（预案 {runbook}）][，原因：{reason}][：{because}]",
+        en="no automatic response for {subject}[: {fault}][ (runbook {runbook})][, because: {reason}][: {because}]",
     ),
     FactKind.RUN_STARTED: Text(
         zh="开始执行预案 {runbook}（{subject}）[，版本 {revision}]",
@@ -127,7 +132,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{subject} step {step} not done: the group is not armed[; it would {action}]",
     ),
     FactKind.RUN_ROLLING_BACK: Text(
-        zh="{subject} 开始回滚[：{reason}][：{message}]", en="{subject} rolls back[: {reason}][: {message}]"
+        zh="{subject} 开始回滚[：{outcome}][：{reason}]",
+        en="{subject} rolls back[: {outcome}][: {reason}]",
     ),
     FactKind.STEP_UNKNOWN: Text(
         zh="{subject} 步骤 {step} 结果未知[，将{on_unknown}][：{message}]",
@@ -145,8 +151,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{actor} refuses {subject} step {step}[: {reason}]",
     ),
     FactKind.APPROVAL_STALE: Text(
-        zh="{actor} 的审批已过时，未采用：{subject} 步骤 {step}[：{reason}]",
-        en="{actor}'s approval is stale and not used: {subject} step {step}[: {reason}]",
+        zh="{actor} 的审批已过时，未采用：{subject} 步骤 {step}[（{stale} 不符）]",
+        en="{actor}'s approval is stale and not used: {subject} step {step}[ (another {stale})]",
     ),
     FactKind.APPROVAL_EXPIRED: Text(
         zh="{subject} 步骤 {step} 审批超时[，按 {default} 处理]",
@@ -165,8 +171,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{subject} step {step} by hand is overdue[, owner {owner}]",
     ),
     FactKind.RUN_FINISHED: Text(
-        zh="预案[ {runbook}]结束（{subject}）[：{state}][，{outcome}]",
-        en="runbook[ {runbook}] ended ({subject})[: {state}][, {outcome}]",
+        zh="预案[ {runbook}]结束（{subject}）[：{state}][，失败步骤 {failed}][，{reason}][，历时 {seconds}][，未能撤销 {not_undone}]",
+        en="runbook[ {runbook}] ended ({subject})[: {state}][, failed: {failed}][, {reason}][, took {seconds}][, not undone: {not_undone}]",
     ),
     FactKind.GROUP_ADOPTED: Text(
         zh="{subject} 采纳边缘的现状：[{active} 在用][，纪元 {epoch}]",

@@ -32,6 +32,8 @@ def fact_line(kind: str, subject: str, actor: str, data: Mapping[str, Any], lang
         seen = ", ".join(f"{name}={value}" for name, value in data.items() if value not in ("", None))
         return " ".join(part for part in (kind.replace("_", " "), subject, seen) if part)
     values = {name: shown(known, name, value, language) for name, value in data.items()}
+    if own := data.get(language.value):  # a text that its author wrote in both languages
+        values["text"] = str(own)
     values["subject"] = subject
     values["actor"] = actor or said(_BY_RULE, language)
     phrase = said(PHRASES[known], language)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -43,7 +44,31 @@ REASONS: Mapping[str, Text] = {
     "unknown_runbook": Text(zh="没有这个预案", en="no such runbook"),
     "unknown_component": Text(zh="没有这个对象", en="no such component"),
     "unknown_drill": Text(zh="没有这次演练", en="no such drill"),
+    "fault_active": Text(zh="故障仍在", en="a fault is still active"),
+    "already_running": Text(zh="同一预案已在执行", en="the same runbook is running already"),
+    "run_not_live": Text(zh="该次执行已结束", en="the run is over"),
+    "step_not_waiting": Text(zh="该步骤不在等待人工", en="the step waits for nobody"),
+    "needs_approval": Text(zh="该步骤须审批", en="the step needs an approval"),
+    "needs_proof": Text(zh="须提供凭证", en="it needs a proof"),
+    "wrong_role": Text(zh="角色不符", en="not that person's role"),
+    "not_actionable": Text(zh="证据不足以采取动作", en="the evidence is too thin to act on"),
+    "no_action": Text(zh="规定不采取动作", en="by rule nothing is done"),
+    "no_domain_row": Text(zh="故障域表没有此项", en="the fault-domain table has no row for it"),
+    "already_tried": Text(zh="已试过，交由人工决定", en="it was tried; a person decides what next"),
+    "refused": Text(zh="切换条件不满足", en="the guards of the switch refused it"),
+    "shadowed": Text(zh="该组未武装，仅作记录", en="the group is not armed: only described"),
     "controller restarted": Text(zh="控制器重启", en="the controller restarted"),
+    "its symptoms are gone": Text(zh="症状消失", en="its symptoms are gone"),
+    "its group is on this side now": Text(zh="该组已由这一侧承载", en="its group is on this side now"),
+    "its dependents recovered": Text(zh="下级已恢复", en="its dependents recovered"),
+    "a side is back": Text(zh="有一侧已恢复", en="a side is back"),
+    "it reaches something again": Text(zh="探测又有应答", en="it reaches something again"),
+    "more evidence": Text(zh="证据增加", en="more evidence"),
+    "no fault is left": Text(zh="故障已全部消除", en="no fault is left"),
+    "a person says so": Text(zh="人工确认", en="a person says so"),
+    "isolated": Text(zh="与其他观测点隔离", en="isolated"),
+    "no longer isolated": Text(zh="不再隔离", en="no longer isolated"),
+    "beats again": Text(zh="心跳恢复", en="it beats again"),
 }
 """Reasons that are words of the record but no guard of a switch."""
 
@@ -58,6 +83,16 @@ _ON_UNKNOWN: Mapping[OnUnknown, Text] = {
     OnUnknown.MANUAL: Text(zh="交人工判断", en="ask a person"),
     OnUnknown.FAIL: Text(zh="按失败处理", en="take it as failed"),
 }
+
+
+_WITH_A_NAME: Sequence[tuple[re.Pattern[str], Text]] = (
+    (re.compile(r"switch (\S+) verified"), Text(zh="切换 {} 已验证", en="switch {} verified")),
+    (re.compile(r"no fault for (\S+) s"), Text(zh="{} 秒内无故障", en="no fault for {} s")),
+    (re.compile(r"settled by (\S+)"), Text(zh="由 {} 确认处置完毕", en="settled by {}")),
+    (re.compile(r"no answer within (\S+) s"), Text(zh="{} 秒内无应答", en="no answer within {} s")),
+    (re.compile(r"missing_input:(\S+)"), Text(zh="缺少参数 {}", en="the input {} is missing")),
+)
+"""Reasons with a name or a number in them."""
 
 
 def _by_value(*tables: Mapping[Any, Text]) -> dict[str, Text]:
@@ -77,12 +112,11 @@ _STATES: Mapping[FactKind, dict[str, Text]] = {
 _TABLES: Mapping[str, dict[str, Text]] = {
     "verb": _by_value(words.SWITCH_VERBS, words.DRIVER_VERBS, _VERIFYING),
     "phase": _by_value(words.PHASES),
-    "from": _by_value(words.PHASES),
+    "from": _by_value(words.PHASES, words.HEALTH_STATES),
+    "to": _by_value(words.HEALTH_STATES),
     "resume": _by_value(words.PHASES),
     "outcome": _by_value(words.SWITCH_OUTCOMES, words.RUN_STATES, words.ACTION_STATUSES),
     "status": _by_value(words.ACTION_STATUSES),
-    "current": _by_value(words.HEALTH_STATES),
-    "previous": _by_value(words.HEALTH_STATES),
     "evidence": _by_value(words.EVIDENCE),
     "on_unknown": _by_value(_ON_UNKNOWN),
     "kind": _by_value(words.FAULTS),
@@ -91,10 +125,17 @@ _TABLES: Mapping[str, dict[str, Text]] = {
     "reasons": _ANY_REASON,
     "reason": _ANY_REASON,
     "why": _ANY_REASON,
+    "message": _ANY_REASON,
     "would_refuse": _ANY_REASON,
     "bypassed": _ANY_REASON,
 }
 _LISTS = frozenset({"evidence", "refusals", "reasons", "would_refuse", "bypassed"})
+_FLAGS: Mapping[str, tuple[Text, Text]] = {
+    "recovered": (Text(zh="", en=""), Text(zh="已从日志恢复", en="recovered from its journal")),
+    "answered": (Text(zh="无应答", en="no answer"), Text(zh="", en="")),
+}
+"""What (no, yes) are said as, where a plain yes or no would say nothing."""
+
 _YES_NO = (Text(zh="否", en="no"), Text(zh="是", en="yes"))
 
 
@@ -103,8 +144,8 @@ def shown(kind: FactKind, name: str, value: object, language: Language) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
-        return said(_YES_NO[value], language)
-    if name in ("severity", "previous") and isinstance(value, int):
+        return said(_FLAGS[name][value], language) if name in _FLAGS else said(_YES_NO[value], language)
+    if name in ("severity", "before") and isinstance(value, int):
         return f"SEV{value}"
     if name == "attempt" and value == 1:
         return ""  # the first attempt goes without saying
@@ -117,9 +158,9 @@ def shown(kind: FactKind, name: str, value: object, language: Language) -> str:
     text = str(value)
     if name == "revision":
         return text[:12]
-    if name == "fault" and ":" in text:
+    if name in ("fault", "cause"):
         fault, _, component = text.partition(":")
-        return f"{component} {fault_name(fault, language)}"
+        return " ".join(part for part in (component, fault_name(fault, language)) if part)
     table = _STATES.get(kind, {}) if name == "state" else _TABLES.get(name, {})
     if name in _LISTS:
         separator = "、" if language is Language.ZH else ", "
@@ -139,7 +180,13 @@ def refusal_text(reason: str, language: Language) -> str:
 
 def _named(table: Mapping[str, Text], key: str, language: Language) -> str:
     text = table.get(key)
-    return key if text is None else said(text, language)
+    if text is not None:
+        return said(text, language)
+    if table is _ANY_REASON:
+        for pattern, words_ in _WITH_A_NAME:
+            if (found := pattern.fullmatch(key)) is not None:
+                return said(words_, language).format(found[1])
+    return key
 
 
 def _number(name: str, value: float, language: Language) -> str:

@@ -65,6 +65,15 @@ def test_i2_a_command_before_the_decision() -> None:
     assert ("I2", "SW-0001 commands before it was decided") in found(record)
 
 
+def test_i2_a_control_experiment_without_its_request() -> None:
+    story = failover()
+    story.add(FactKind.CONTROL_REQUESTED, 601.0, "primary", rule="dead", command="CMD-0020")
+    story.add(FactKind.CONTROL_FINISHED, 602.0, "primary", rule="dead", command="CMD-0020")
+    assert found(story.entries()) == []
+    record = spoiled(story.facts, FactKind.CONTROL_REQUESTED, lambda fact: None)
+    assert found(record) == [("I2", "the outcome of CMD-0020 comes without its intent")]
+
+
 def run_story(**run: object) -> Story:
     story = failover()
     del story.facts[-2:]

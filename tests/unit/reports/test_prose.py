@@ -111,6 +111,54 @@ def test_an_entry_from_the_api() -> None:
     assert entry_line(entry, Language.EN) == "this node holds the lease: it may act"
 
 
+@pytest.mark.parametrize(
+    "kind, data, english, chinese",
+    [
+        (
+            "fault_raised",
+            {"fault": "PlatformDead", "rule": "dead", "evidence": "probe,edge", "flapping": False},
+            "fault: primary call platform dead (rule dead), evidence: signalling probes, live traffic at the edge",
+            "诊断故障：primary 呼叫平台宕机（规则 dead），证据：信令探测、边缘真实流量",
+        ),
+        (
+            "fault_suppressed",
+            {"count": 1000, "cause": "DeviceDown:switch", "reason": "depends on it"},
+            "1000 faults below are explained by switch device down",
+            "1000 个下级故障已归并：由 switch 设备离线 引起",
+        ),
+        (
+            "health_changed",
+            {"rung": "sip", "from": "UP", "to": "DOWN", "outcome": "NO_REPLY", "code": 0},
+            "primary sip is down, was up (NO_REPLY)",
+            "primary 的 sip 由正常变为中断（NO_REPLY）",
+        ),
+        ("note", {"zh": "你好", "en": "hello", "step": "x"}, "note: hello", "备注：你好"),
+        (
+            "incident_mitigated",
+            {"why": "switch SW-0001 verified"},
+            "primary: the callers' impact is over: switch SW-0001 verified",
+            "primary 影响已消除：切换 SW-0001 已验证",
+        ),
+        (
+            "severity_changed",
+            {"severity": 1, "before": 2, "row": "all"},
+            "primary is now SEV1, was SEV2, by rule all",
+            "primary 定级由 SEV2 变为 SEV1，依据规则 all",
+        ),
+        ("controller_started", {"recovered": False}, "controller primary started", "控制器 primary 启动"),
+        (
+            "request_refused",
+            {"request": "run", "reasons": "missing_input:group,unknown_run"},
+            "request run refused (primary): the input group is missing, no such run",
+            "拒绝请求 run（primary）：缺少参数 group、没有这次执行",
+        ),
+    ],
+)
+def test_lines_read_well(kind: str, data: dict[str, object], english: str, chinese: str) -> None:
+    assert fact_line(kind, "primary", "", data, Language.EN) == english
+    assert fact_line(kind, "primary", "", data, Language.ZH) == chinese
+
+
 def test_a_kind_from_a_newer_version_is_shown_as_it_stands() -> None:
     line = fact_line("moon_landed", "moon", "", {"crew": 2, "flag": ""}, Language.ZH)
     assert line == "moon landed moon crew=2"
