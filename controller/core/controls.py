@@ -77,9 +77,11 @@ def answered(draft: Draft, event: LadderFinished) -> None:
     draft.state = replace(draft.state, controls=draft.state.controls.delete(event.command))
     data: Values = (
         ("rule", control.rule),
-        ("component", control.component),
         ("command", event.command),
-        *((f"{result.key.component}.{result.key.rung}", str(result.outcome)) for result in event.results),
+        (
+            "outcome",
+            ",".join(f"{item.key.component}.{item.key.rung}={item.outcome}" for item in event.results),
+        ),
     )
     draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
 
@@ -91,7 +93,7 @@ def overdue(draft: Draft) -> set[str]:
     for control in draft.state.controls.values():
         if now >= control.due:
             draft.state = replace(draft.state, controls=draft.state.controls.delete(control.command))
-            data: Values = (("rule", control.rule), ("command", control.command), ("answered", False))
+            data: Values = (("rule", control.rule), ("command", control.command), ("outcome", "no answer"))
             draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
             names.add(control.component)
     for (rule, component), pause in draft.state.diagnosis.backoff.items():
@@ -146,7 +148,7 @@ def _ask(
     data: Values = (
         ("rule", item.rule.name),
         ("fault", str(item.rule.fault)),
-        ("rungs", ",".join(f"{key.component}.{key.rung}" for key in keys)),
+        ("keys", ",".join(f"{key.component}.{key.rung}" for key in keys)),
         ("command", command),
         ("attempt", attempt + 1),
     )

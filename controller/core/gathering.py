@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from controller.core.draft import Draft
-from controller.core.raising import FAULTS_IN_A_FACT
+from controller.core.raising import FAULTS_IN_A_FACT, compact
 from controller.core.severity import Assessment, Extent, assess, grade
 from controller.core.standing import cause_at, entered, leading, members, root_key
 from controller.core.topology import topology
@@ -86,7 +86,7 @@ def _opened(draft: Draft, fault: Fault, root: str) -> Incident:
         draft,
         FactKind.INCIDENT_OPENED,
         incident,
-        described(incident),
+        (*described(incident), ("rules", _rules(draft, joined))),
         with_faults=(joined,),
         opened=True,
     )
@@ -106,10 +106,10 @@ def _joined(draft: Draft, incident: Incident, fault: Fault) -> Incident:
             incident = replace(incident, state=state, mitigated_wall=0.0)
     incident = replace(incident, quiet_since=None)
     if incident.severity < before.severity:
-        data: Values = (*described(incident), ("before", int(before.severity)))
+        data: Values = (*described(incident), ("previous", f"SEV{before.severity:d}"))
         change(draft, FactKind.SEVERITY_CHANGED, incident, data, with_faults=(fault,) if fresh else ())
     elif fresh or incident.affected != before.affected:
-        data = (*described(incident), ("fault", str(fault.key)))
+        data = (*described(incident), ("fault", str(fault.key)), ("rules", _rules(draft, fault)))
         change(draft, FactKind.INCIDENT_JOINED, incident, data, with_faults=(fault,) if fresh else ())
     elif incident != before:
         remember(draft, incident)
@@ -198,7 +198,7 @@ def merged(draft: Draft, source: Incident, target: Incident) -> Incident:
     for batch in _batches(moved[FAULTS_IN_A_FACT:]):
         draft.record(
             FactKind.INCIDENT_JOINED,
-            target.root,
+            target.id,
             data=(("from", source.id),),
             changed=batch,
             incident=target.id,
@@ -238,7 +238,7 @@ def change(
     remember(draft, incident)
     draft.record(
         kind,
-        incident.root,
+        incident.id,
         data=data,
         changed=(incident, *with_faults),
         incident=incident.id,
@@ -266,11 +266,17 @@ def closed(draft: Draft, incident: Incident) -> None:
     draft.state = replace(draft.state, diagnosis=replace(diagnosis, roots=roots, responses=responses))
 
 
+def _rules(draft: Draft, fault: Fault) -> str:
+    """Every rule of the component as it stood, for `explain`, in the incident's own entries."""
+    return compact(draft.state.rule_results.get(fault.component, ()))
+
+
 def described(incident: Incident) -> Values:
     return (
         ("kind", str(incident.kind)),
-        ("severity", int(incident.severity)),
-        ("row", incident.reason.rule),
+        ("root", incident.root),
+        ("severity", f"SEV{incident.severity:d}"),
+        ("rule", incident.reason.rule),
         ("impact", incident.reason.impact.name),
         ("urgency", incident.reason.urgency.name),
         ("affected", incident.affected),

@@ -111,7 +111,7 @@ def _cleared(draft: Draft, event: FaultCleared) -> None:
 
 def _mitigate(draft: Draft, incident: Incident, why: str, by: str = "") -> None:
     mitigated = replace(incident, state=IncidentState.MITIGATED, mitigated_wall=draft.at.wall)
-    data: Values = (("why", why), *impact.calls_lost(draft.state, incident.id))
+    data: Values = (("reason", why), *impact.calls_lost(draft.state, incident.id))
     change(draft, FactKind.INCIDENT_MITIGATED, mitigated, data, actor=by)
 
 
@@ -124,7 +124,7 @@ def _resolve(draft: Draft, incident: Incident, why: str, by: str = "") -> None:
         mitigated_wall=incident.mitigated_wall or draft.at.wall,
         quiet_since=None,
     )
-    data: Values = (("why", why), *impact.calls_lost(draft.state, incident.id))
+    data: Values = (("reason", why), *impact.calls_lost(draft.state, incident.id))
     change(draft, FactKind.INCIDENT_RESOLVED, resolved, data, actor=by)
     gathering.closed(draft, resolved)
 
@@ -177,6 +177,7 @@ def _run_ended(draft: Draft, event: RunEnded) -> None:
     elif known is not None and ours and not event.succeeded:
         response.note(draft, incident.id, known._replace(reason=str(response.Withheld.ENDED), retry_at=None))
     data: Values = (
+        ("message", f"{event.runbook}: {event.outcome}"),
         ("run", event.run),
         ("runbook", event.runbook),
         ("succeeded", event.succeeded),

@@ -72,7 +72,7 @@ def raised(draft: Draft, fault: Fault, results: Sequence[RuleResult] = ()) -> No
     draft.record(
         FactKind.FAULT_RAISED,
         fault.component,
-        data=(*_described(fault), ("rules", compact(results))),
+        data=_described(fault),
         changed=(fault,),
         incident=fault.incident,
         drill=fault.drill,
@@ -82,7 +82,7 @@ def raised(draft: Draft, fault: Fault, results: Sequence[RuleResult] = ()) -> No
 
 def changed(draft: Draft, fault: Fault, why: str, results: Sequence[RuleResult] = ()) -> None:
     draft.state = entered(draft.state, fault)
-    data: Values = (*_described(fault), ("why", why))
+    data: Values = (*_described(fault), ("change", why))
     if results:
         data = (*data, ("rules", compact(results)))
     draft.record(
@@ -102,7 +102,7 @@ def cleared(draft: Draft, fault: Fault, why: str) -> None:
     draft.record(
         FactKind.FAULT_CLEARED,
         fault.component,
-        data=(*_described(fault), ("why", why), ("seconds", draft.at.wall - fault.raised_wall)),
+        data=(*_described(fault), ("reason", why), ("seconds", round(draft.at.wall - fault.raised_wall, 3))),
         changed=(over,),
         incident=fault.incident,
         drill=fault.drill,
@@ -124,8 +124,13 @@ def suppressed(draft: Draft, faults: Sequence[Fault], cause: Fault) -> None:
                 draft.events.append(FaultRaised(at=draft.at, key=fault.key))
         draft.record(
             FactKind.FAULT_SUPPRESSED,
-            cause.component,
-            data=(("count", len(batch)), ("cause", str(cause.key)), ("reason", "depends on it")),
+            batch[0].component,
+            data=(
+                ("kind", str(batch[0].kind)),
+                ("suppressed_by", cause.component),
+                ("cause", str(cause.key)),
+                ("count", len(batch)),
+            ),
             changed=batch,
             incident=cause.incident,
             drill=cause.drill,
@@ -134,7 +139,7 @@ def suppressed(draft: Draft, faults: Sequence[Fault], cause: Fault) -> None:
 
 def _described(fault: Fault) -> Values:
     return (
-        ("fault", str(fault.kind)),
+        ("kind", str(fault.kind)),
         ("component", fault.component),
         ("rule", fault.rule),
         ("actionable", fault.actionable),

@@ -132,9 +132,9 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
     data: Values = (
         ("fault", str(fault.key)),
         ("runbook", choice.runbook),
-        ("switches", choice.switches),
-        ("reason", "" if choice.withheld is None else str(choice.withheld)),
-        ("because", choice.because),
+        ("response", "switch" if choice.switches else "repair" if choice.runbook else "none"),
+        ("reasons", "" if choice.withheld is None else str(choice.withheld)),
+        ("reason", choice.because),
         ("evidence", ",".join(fault.evidence_kinds)),
     )
     withheld = choice.withheld is not None

@@ -114,10 +114,9 @@ def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
     )
     if fell or rose:
         data: Values = (
-            ("component", component),
             ("rung", key.rung),
-            ("from", str(before.state)),
-            ("to", str(word)),
+            ("previous", str(before.state)),
+            ("current", str(word)),
             ("outcome", str(event.outcome)),
             ("code", event.code),
             ("vantage", event.vantage),
@@ -255,7 +254,7 @@ def _timer(state: State, event: TimerFired, policy: Policy) -> Decision:
         for vantage in state.vantages.values():
             if vantage.live or vantage.isolated:
                 draft.state = seat(draft.state, vantage._replace(last_beat=now))
-        draft.record(FactKind.TIMER_GAP, state.node, data=(("seconds", event.gap),))
+        draft.record(FactKind.TIMER_GAP, state.node, data=(("gap", event.gap),))
     elif state.gap_until and now >= state.gap_until:
         draft.state = replace(state, gap_until=0.0)
     for vantage in draft.state.vantages.values():

@@ -1,0 +1,155 @@
+"""Why an incident is what it is: every rule evaluated, the closest that did not fire, what stood in the way of acting.
+
+Values only; read from the incident's own entries, so that it is the same after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from controller.core.timeline import Line, line
+from controller.model.facts import Entry, FactKind
+from controller.model.faults import Fault, RuleResult, TermResult, Verdict
+from controller.model.incidents import Incident, SeverityReason
+from controller.model.moments import Value, Values
+from controller.model.state import State
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TermShown:
+    name: str
+    evidence: str
+    verdict: str
+    expression: str
+    seen: Values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleShown:
+    """`blocked_by`: terms that were false or unknown, rungs it waited for, or that another fault explains it better."""
+
+    rule: str
+    fault: str
+    component: str
+    fired: bool
+    terms: tuple[TermShown, ...]
+    blocked_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """`blocked`: reasons by name why nothing was done, in the order they came. `responses`: runbooks that were chosen.
+    `suppressed`: how many faults of dependents the cause explains."""
+
+    incident: str
+    rules: tuple[RuleShown, ...] = ()
+    closest: RuleShown | None = None
+    blocked: tuple[str, ...] = ()
+    responses: tuple[str, ...] = ()
+    suppressed: int = 0
+    severity: SeverityReason | None = None
+
+
+def explain(state: State, entries: Iterable[Entry], incident: str) -> Explanation:
+    """Rules as they stood when the incident's faults were found, the latest word on each; where the entries hold none
+    of a component, as they stand now."""
+    lines = [line(entry) for entry in entries if entry.incident == incident]
+    results: dict[tuple[str, str], RuleResult] = {}
+    blocked: dict[str, None] = {}
+    responses: dict[str, None] = {}
+    faults: dict[str, Fault] = {}
+    reason: SeverityReason | None = None
+    for each in lines:
+        for result in expanded(each.get("rules")):
+            results[result.component, result.rule] = result
+        blocked.update(dict.fromkeys(_obstacles(each)))
+        if each.kind is FactKind.RESPONSE_CHOSEN and each.get("runbook"):
+            responses[str(each.get("runbook"))] = None
+        for aggregate in each.changed:
+            if isinstance(aggregate, Fault):
+                faults[str(aggregate.key)] = aggregate
+            elif isinstance(aggregate, Incident) and aggregate.id == incident:
+                reason = aggregate.reason
+    told = {component for component, _ in results}
+    for fault in faults.values():
+        if fault.component not in told and not fault.suppressed_by:
+            found = state.rule_results.get(fault.component, ()) or _of_fault(fault)
+            results.update({(result.component, result.rule): result for result in found})
+    ordered = sorted(results.values(), key=lambda result: (not result.fired, _distance(result)))
+    nearest = next((result for result in ordered if not result.fired), None)
+    return Explanation(
+        incident=incident,
+        rules=tuple(_shown(result) for result in ordered),
+        closest=None if nearest is None else _shown(nearest),
+        blocked=tuple(blocked),
+        responses=tuple(responses),
+        suppressed=sum(bool(fault.suppressed_by) for fault in faults.values()),
+        severity=reason,
+    )
+
+
+def expanded(text: Value) -> tuple[RuleResult, ...]:
+    """What `raising.compact` wrote. Anything else is no rule results at all."""
+    if not isinstance(text, str) or not text:
+        return ()
+    return tuple(
+        RuleResult(
+            rule,
+            fault,
+            component,
+            fired,
+            tuple(
+                TermResult(name, evidence, Verdict(verdict), expression, tuple(seen.items()))
+                for name, evidence, verdict, expression, seen in terms
+            ),
+            tuple(blocked),
+        )
+        for rule, fault, component, fired, terms, blocked in json.loads(text)
+    )
+
+
+def _distance(result: RuleResult) -> tuple[int, int]:
+    """Terms that refute it, then terms that are unknown: the fewer, the closer it was."""
+    refuted = sum(term.verdict is Verdict.FALSE for term in result.terms)
+    unknown = sum(term.verdict is Verdict.UNKNOWN for term in result.terms)
+    return refuted, unknown
+
+
+def _obstacles(each: Line) -> Sequence[str]:
+    match each.kind:
+        case FactKind.RESPONSE_WITHHELD:
+            named = each.get("reasons") or each.get("reason")
+        case FactKind.SWITCH_REFUSED | FactKind.SWITCH_SHADOWED:
+            named = each.get("refusals")
+        case _:
+            named = ""
+    return [name for name in str(named or "").split(",") if name]
+
+
+def _of_fault(fault: Fault) -> tuple[RuleResult, ...]:
+    """A fault that no configured rule found: its own evidence is all there is to show."""
+    if not fault.evidence:
+        return ()
+    return (RuleResult(fault.rule or str(fault.kind), fault.kind, fault.component, True, fault.evidence, ()),)
+
+
+def _shown(result: RuleResult) -> RuleShown:
+    return RuleShown(
+        rule=result.rule,
+        fault=str(result.fault),
+        component=result.component,
+        fired=result.fired,
+        terms=tuple(
+            TermShown(
+                name=term.name,
+                evidence=str(term.evidence),
+                verdict=str(term.verdict),
+                expression=term.expression,
+                seen=term.seen,
+            )
+            for term in result.terms
+        ),
+        blocked_by=result.blocked_by,
+    )
