@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from immutables import Map
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from controller.configuration import node, oncall, rules, severity
 from controller.configuration.components import Roster
-from controller.configuration.documents import Document, read_document
+from controller.configuration.documents import Document
 from controller.configuration.drills import build_scenarios
-from controller.configuration.groups import Builder, profiles_of, read_groups
-from controller.configuration.kinds import Kinds, NoParameters
+from controller.configuration.group_policies import Builder
+from controller.configuration.groups import profiles_of, read_groups
+from controller.configuration.kinds import Kinds
 from controller.configuration.ladders import Ladders
+from controller.configuration.library import read_library
 from controller.configuration.limits import build_limits
 from controller.configuration.references import (
     check_dependencies,
@@ -25,8 +27,6 @@ from controller.configuration.references import (
     placed,
     warn_of_group,
 )
-from controller.configuration.runbooks import parse_runbook
-from controller.configuration.secrets import resolve
 from controller.configuration.settings import Settings
 from controller.configuration.sources import Sources, gather
 from controller.configuration.validation import validate
@@ -34,7 +34,7 @@ from controller.configuration.variables import Offer
 from controller.core.objectives import WorstCase
 from controller.model.errors import ConfigurationError, Problem
 from controller.model.policy import BusinessHours, GroupPolicy, Policy, Profile
-from controller.model.runbooks import ActionCall, Runbook, Step
+from controller.model.runbooks import Runbook
 
 __all__ = ["Settings", "load", "revision"]
 
@@ -105,13 +105,14 @@ class _Loading:
         children = check_dependencies(components, roster.places, problems)
         check_redundancy(components, roster.places, warnings)
 
-        runbooks, known_runbooks, used = self._runbooks()
+        library = read_library(sources, self.kinds, self.environment, problems, warnings)
+        runbooks = library.runbooks
         groups: dict[str, GroupPolicy] = {}
         worst_cases: dict[str, WorstCase] = {}
         builder = Builder(
             components=components,
             places=roster.places,
-            runbooks=known_runbooks,
+            runbooks=library.names,
             kinds=self.kinds,
             default=profile,
             problems=problems,
@@ -125,7 +126,7 @@ class _Loading:
         fault_rules = rules.build_rules(
             self._named("rules"), Offer(components.values(), self.kinds), problems, warnings
         )
-        domains = rules.build_domains(self._named("domains"), known_runbooks, main, problems)
+        domains = rules.build_domains(self._named("domains"), library.names, main, problems)
         rows, matrix = self._severity()
         hours = (
             severity.build_hours(sources.single["hours"], problems)
@@ -147,6 +148,7 @@ class _Loading:
             warnings.append(main.problem(("escalation",), "no escalation: nobody is paged"))
         drills = self._named("drills")
         scenarios = build_scenarios(drills, roster.places, self._named("groups"), self.kinds, problems)
+        used = dict(library.used)
         for scenario in scenarios.values():
             for key, (action, _) in (("inject", scenario.inject), ("undo", scenario.undo)):
                 used.setdefault(action, drills[scenario.name].part((key, "action"), action))
@@ -224,82 +226,8 @@ class _Loading:
             return (), {}
         return severity.build_severity(document, self.problems)
 
-    def _runbooks(self) -> tuple[dict[str, Runbook], set[str], dict[str, Document]]:
-        """The runbooks by name; the names there are, those of wrong files included; and each registered action they
-        use with the document that uses it first."""
-        parameters = _ActionParameters(self.kinds, self.sources.main, self.problems)
-        runbooks: dict[str, Runbook] = {}
-        places: dict[str, str] = {}
-        used: dict[str, Document] = {}
-        names: set[str] = set()
-        for path, shown, place in self.sources.runbooks:
-            for file in self._runbook_files(path, place):
-                name = shown if file == path else f"{shown}/{file.name}"
-                try:
-                    document = resolve(
-                        read_document(file, shown=name), file.parent, self.environment, self.problems
-                    )
-                    runbook = parse_runbook(document, name, parameters)
-                except ConfigurationError as error:
-                    self.problems.extend(error.problems)
-                    names.add(file.stem)
-                    continue
-                if runbook.name in places:
-                    # What is named later replaces: a user's own directory after the shipped one.
-                    self.warnings.append(
-                        document.problem((), f"replaces the runbook {runbook.name} of {places[runbook.name]}")
-                    )
-                runbooks[runbook.name] = runbook
-                places[runbook.name] = name
-                for call in _calls(runbook.steps):
-                    used.setdefault(call.action, document)
-        return runbooks, names | set(runbooks), used
-
-    def _runbook_files(self, directory: Path, place: Document) -> Sequence[Path]:
-        if directory.is_file():
-            return (directory,)
-        files = sorted(directory.glob("*.yaml")) if directory.is_dir() else []
-        if not files:
-            self.problems.append(place.problem((), f"no runbooks in {directory}"))
-        return files
-
-
-class _ActionParameters(Mapping[str, type[BaseModel]]):
-    """Kind -> parameters of every registered action; each is imported only when a runbook uses it. One that can't be is
-    a problem, and its parameters are then taken as they are."""
-
-    def __init__(self, kinds: Kinds, main: Document, problems: list[Problem]) -> None:
-        self._kinds = kinds
-        self._main = main
-        self._problems = problems
-
-    def __getitem__(self, kind: str) -> type[BaseModel]:
-        if kind not in self._kinds.names.get("action", ()):
-            raise KeyError(kind)
-        adapter = self._kinds.adapter("action", kind, self._main, (), self._problems)
-        if adapter is None:
-            return _AnyParameters
-        declared: type[BaseModel] = getattr(adapter, "Parameters", NoParameters)
-        return declared
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds.names.get("action", ()))
-
-    def __len__(self) -> int:
-        return len(self._kinds.names.get("action", ()))
-
-
-class _AnyParameters(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
 
 def revision(digests: Iterable[str], runbooks: Iterable[Runbook]) -> str:
     """SHA-256, hex, over the files' and the runbooks' own digests, whatever they are called and wherever they are."""
     parts = sorted([*digests, *(f"{runbook.name}={runbook.revision}" for runbook in runbooks)])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _calls(steps: Iterable[Step]) -> Iterator[ActionCall]:
-    for step in steps:
-        yield from (call for call in (step.call, step.verify, step.rollback) if call is not None)
-        yield from _calls(step.steps)

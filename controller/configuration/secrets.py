@@ -1,5 +1,7 @@
 """Values from elsewhere: `${env:NAME}` or `${env:NAME:-otherwise}` inside a text, or a whole text `file:PATH`.
 
+`${here}` is the directory of the file, absolute.
+
 A configuration never holds a secret itself: one must be written as such a reference, without an `otherwise`.
 """
 
@@ -37,6 +39,8 @@ def resolve(
             return {key: walk(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [walk(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, str) and "${here}" in value:
+            value = value.replace("${here}", str(directory.absolute()))
         if isinstance(value, str) and ("${env:" in value or value.startswith("file:")):
             if ":-" not in value:
                 references.add(path)

@@ -188,6 +188,11 @@ def test_the_environment_may_be_asked_with_an_answer_at_hand(loaded: Loader) -> 
         loaded(token, environment={"WALL": "0123456789abcdef"})
 
 
+def test_here_is_the_file_s_directory(loaded: Loader, tmp_path: Path) -> None:
+    settings = loaded("actions: {command: {commands: {own: ['${here}/own']}}}")
+    assert settings.node.actions["command"].commands["own"] == [f"{tmp_path}/own"]
+
+
 def test_the_node(loaded: Loader, tmp_path: Path) -> None:
     node = loaded("node: {name: n1, data: state, failure_domain: rack-1, probers: 2}").node
     assert (node.name, node.data, node.control) == ("n1", tmp_path / "state", tmp_path / "state" / "control")
