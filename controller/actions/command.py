@@ -148,38 +148,73 @@ def _environment(allowed: Allowed, command: RunAction) -> dict[str, str]:
 async def _run(
     argv: tuple[str, ...], allowed: Allowed, environment: Mapping[str, str], timeout: float
 ) -> tuple[int, str]:
+    reading, writing = os.pipe()
+    output = _Output(reading)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=allowed.directory,
-            env=environment,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise ActionError(f"{argv[0]} can't be started: {error}") from None
-    output = bytearray()
-    assert process.stdout is not None
-    reading = asyncio.create_task(_keep(process.stdout, output))
-    try:
-        async with asyncio.timeout(timeout):
-            code = await process.wait()
-    except TimeoutError:
-        raise ActionUnknown(f"{argv[0]} was killed after {timeout:g} s") from None
-    else:
-        await asyncio.wait({reading}, timeout=LINGER)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                cwd=allowed.directory,
+                env=environment,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ActionError(f"{argv[0]} can't be started: {error}") from None
+        finally:
+            os.close(writing)
+        try:
+            async with asyncio.timeout(timeout):
+                code = await process.wait()
+        except TimeoutError:
+            raise ActionUnknown(f"{argv[0]} was killed after {timeout:g} s") from None
+        finally:
+            if process.returncode is None:
+                await _kill(process)
+        await output.finish()
     finally:
-        reading.cancel()
-        if process.returncode is None:
-            await _kill(process)
-    return code, output.decode("utf-8", "replace")
+        output.close()
+    return code, output.text
 
 
-async def _keep(stream: asyncio.StreamReader, output: bytearray) -> None:
-    while chunk := await stream.read(16 * 1024):
-        output.extend(chunk[: MOST_OUTPUT - len(output)])
+class _Output:
+    """The beginning of what a program writes. A pipe of our own: asyncio's would not let the program end before every
+    child that inherited it has."""
+
+    def __init__(self, reading: int) -> None:
+        self._reading = reading
+        self._kept = bytearray()
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(reading, False)
+        self._loop.add_reader(reading, self._read)
+
+    @property
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "replace")
+
+    async def finish(self) -> None:
+        try:
+            async with asyncio.timeout(LINGER):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._reading)
+        os.close(self._reading)
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._reading, 16 * 1024)
+        except BlockingIOError:
+            return
+        self._kept.extend(chunk[: MOST_OUTPUT - len(self._kept)])
+        if not chunk:
+            self._loop.remove_reader(self._reading)
+            self._ended.set()
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -6,7 +6,6 @@ nowhere. The group's epoch goes along as X-Epoch.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -86,7 +85,7 @@ class Http:
         url = URL(parameters.url)
         if self._settings.hosts and not {url.host, f"{url.host}:{url.port}"} & set(self._settings.hosts):
             raise ActionError(f"requests to {url.host}:{url.port} are not allowed")
-        headers = dict(parameters.headers)
+        headers = {"Accept-Encoding": "identity", **parameters.headers}
         if command.epoch:
             headers["X-Epoch"] = str(command.epoch)
         timeout = aiohttp.ClientTimeout(
@@ -104,11 +103,11 @@ class Http:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                body = await response.content.read(MOST_BODY)
+                body = await _beginning(response.content)
                 return _judged(parameters, response.status, body.decode("utf-8", "replace"))
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
             raise ActionError(f"no connection to {url.host}:{url.port}: {_cause(error)}") from None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ActionUnknown(f"sent to {url.host}:{url.port}, no answer: {_cause(error)}") from None
         except ValueError as error:
             raise ActionError(f"can't be sent: {error}") from None
@@ -128,6 +127,14 @@ class Http:
             connector = aiohttp.TCPConnector(ssl=trust, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=False)
         return self._session
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """At most MOST_BODY octets; the rest is not waited for."""
+    body = bytearray()
+    while len(body) < MOST_BODY and (chunk := await content.read(MOST_BODY - len(body))):
+        body.extend(chunk)
+    return bytes(body)
 
 
 def _judged(parameters: Http.Parameters, status: int, body: str) -> ActionOutcome:

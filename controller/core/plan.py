@@ -65,8 +65,12 @@ class Plan:
     hash: str = ""
 
 
-def plan(runbook: Runbook, inputs: Values, state: State, policy: Policy) -> Plan:
-    """As it would run now if a person started it. Pure: nothing is recorded and nothing is done."""
+def plan(runbook: Runbook, inputs: Values, state: State, policy: Policy, at: Moment | None = None) -> Plan:
+    """As it would run if a person started it. Pure: nothing is recorded and nothing is done.
+
+    `group`, `incident` and `fault` are read from `inputs`. `at`: now; without it, the newest time the state knows of.
+    """
+    now = _latest(state) if at is None else at
     given = dict(inputs)
     incident = str(given.get("incident") or "")
     fixed = starting_inputs(
@@ -88,7 +92,7 @@ def plan(runbook: Runbook, inputs: Values, state: State, policy: Policy) -> Plan
         started_by="person",
     )
     known = names(run, state, policy)
-    steps = tuple(_planned(path, step, known, run, state, policy) for path, step in walk(runbook))
+    steps = tuple(_planned(path, step, known, run, state, policy, now) for path, step in walk(runbook))
     doing = [step for step in steps if step.runs is not Verdict.FALSE]
     made = Plan(
         runbook=runbook.name,
@@ -116,7 +120,7 @@ def plan(runbook: Runbook, inputs: Values, state: State, policy: Policy) -> Plan
 
 
 def _planned(
-    path: str, step: Step, known: Mapping[str, Value], run: Run, state: State, policy: Policy
+    path: str, step: Step, known: Mapping[str, Value], run: Run, state: State, policy: Policy, now: Moment
 ) -> PlannedStep:
     parameters, unresolved = _resolved(step.call, known)
     asks = ""
@@ -138,7 +142,7 @@ def _planned(
         undo=step.rollback.action if step.rollback is not None else "",
         irreversible=step.irreversible,
         asks=asks,
-        refusals=_refusals(step, parameters, known, run, state, policy),
+        refusals=_refusals(step, parameters, known, run, state, policy, now),
     )
 
 
@@ -155,9 +159,15 @@ def _resolved(call: ActionCall | None, known: Mapping[str, Value]) -> tuple[Valu
 
 
 def _refusals(
-    step: Step, parameters: Values, known: Mapping[str, Value], run: Run, state: State, policy: Policy
+    step: Step,
+    parameters: Values,
+    known: Mapping[str, Value],
+    run: Run,
+    state: State,
+    policy: Policy,
+    now: Moment,
 ) -> tuple[Refusal, ...]:
-    """What the permit says of a switch, or of a repair that drops calls, at the state's own time."""
+    """What the permit says now of a switch, or of a repair that drops calls."""
     group = str(dict(parameters).get("group") or run.group)
     switches = step.call is not None and step.call.action == FAILOVER
     if group not in policy.groups or not (switches or step.drops_calls):
@@ -170,7 +180,7 @@ def _refusals(
     request = permit.Request(
         group=group, verb=verb, target=target, automatic=False, fault=str(known.get("fault") or "")
     )
-    return permit.refusals(state, _latest(state), policy, request)
+    return permit.refusals(state, now, policy, request)
 
 
 def _latest(state: State) -> Moment:
