@@ -14,15 +14,19 @@ from controller.configuration.runbooks import parse_runbook
 from controller.configuration.secrets import resolve
 from controller.configuration.sources import Sources
 from controller.model.errors import ConfigurationError, Problem
+from controller.model.policy import Person
 from controller.model.runbooks import ActionCall, Runbook, Step
+
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """`names`: the runbooks there are, those of wrong files included. `used`: each action that a runbook calls, with
+    """`documents` by runbook. `names`: the runbooks there are, those of wrong files included. `used`: each action that a runbook calls, with
     the document that calls it first."""
 
     runbooks: Mapping[str, Runbook]
+    documents: Mapping[str, Document]
     names: frozenset[str]
     used: Mapping[str, Document]
 
@@ -38,6 +42,7 @@ def read_library(
     parameters = _ActionParameters(kinds, sources.main, problems)
     runbooks: dict[str, Runbook] = {}
     places: dict[str, str] = {}
+    documents: dict[str, Document] = {}
     used: dict[str, Document] = {}
     wrong: set[str] = set()
     for path, shown, place in sources.runbooks:
@@ -54,10 +59,26 @@ def read_library(
                 first = places[runbook.name]
                 warnings.append(document.problem((), f"replaces the runbook {runbook.name} of {first}"))
             runbooks[runbook.name] = runbook
+            documents[runbook.name] = document
             places[runbook.name] = name
             for call in _calls(runbook.steps):
                 used.setdefault(call.action, document)
-    return Library(runbooks=runbooks, names=frozenset(wrong) | frozenset(runbooks), used=used)
+    return Library(
+        runbooks=runbooks, documents=documents, names=frozenset(wrong) | frozenset(runbooks), used=used
+    )
+
+
+def warn_of_approvers(library: Library, people: Iterable[Person], warnings: list[Problem]) -> None:
+    """An approval by a role that nobody has would wait until it expires. Every account that may operate has OPERATOR."""
+    roles = {OPERATOR, *(person.role for person in people)}
+    for name, runbook in library.runbooks.items():
+        for step in _steps(runbook.steps):
+            if step.approval is not None and step.approval.role not in roles:
+                warnings.append(
+                    library.documents[name].problem(
+                        ("steps",), f"{step.name} waits for the role {step.approval.role}, which nobody has"
+                    )
+                )
 
 
 def _files(directory: Path, place: Document, problems: list[Problem]) -> Sequence[Path]:
@@ -98,7 +119,12 @@ class _AnyParameters(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-def _calls(steps: Iterable[Step]) -> Iterator[ActionCall]:
+def _steps(steps: Iterable[Step]) -> Iterator[Step]:
     for step in steps:
+        yield step
+        yield from _steps(step.steps)
+
+
+def _calls(steps: Iterable[Step]) -> Iterator[ActionCall]:
+    for step in _steps(steps):
         yield from (call for call in (step.call, step.verify, step.rollback) if call is not None)
-        yield from _calls(step.steps)

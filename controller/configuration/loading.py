@@ -19,7 +19,7 @@ from controller.configuration.group_policies import Builder
 from controller.configuration.groups import profiles_of, read_groups
 from controller.configuration.kinds import Kinds
 from controller.configuration.ladders import Ladders
-from controller.configuration.library import read_library
+from controller.configuration.library import read_library, warn_of_approvers
 from controller.configuration.limits import build_limits
 from controller.configuration.references import (
     check_dependencies,
@@ -139,6 +139,7 @@ class _Loading:
             self.kinds,
             problems,
         )
+        warn_of_approvers(library, people.values(), warnings)
         escalation = None
         if "escalation" in sources.single:
             escalation = oncall.build_escalation(

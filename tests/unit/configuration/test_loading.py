@@ -283,6 +283,18 @@ steps: [{name: say, title: {zh: 记录, en: Note}, action: note, with: {zh: 已�
     assert any("replaces the runbook failover of" in warning.message for warning in settings.warnings)
 
 
+def test_an_approval_that_nobody_can_give_is_warned_about(loaded: Loader, tmp_path: Path) -> None:
+    (tmp_path / "runbooks").mkdir()
+    approvals = [("any", "operator"), ("team", "应急组"), ("nobody", "chief")]
+    steps = "".join(
+        f"  - {{name: {name}, title: x, approve: {{role: {role}, expires: 5m}}}}\n"
+        for name, role in approvals
+    )
+    (tmp_path / "runbooks" / "ask.yaml").write_text(f"runbook: ask\ntitle: x\nsummary: x\nsteps:\n{steps}")
+    messages = [warning.message for warning in loaded("runbooks: [runbooks]").warnings]
+    assert messages == ["nobody waits for the role chief, which nobody has"]
+
+
 def test_a_wrong_runbook_is_reported_once_and_not_as_missing(loaded: Loader, tmp_path: Path) -> None:
     (tmp_path / "runbooks").mkdir()
     (tmp_path / "runbooks" / "repair.yaml").write_text("runbook: repair\ntitel: x\n")
