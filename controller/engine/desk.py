@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from controller.core.explanation import Explanation, explain
+from controller.core.invariants import Budget, violations
 from controller.core.plan import Plan, plan
 from controller.core.step import step
 from controller.engine.loop import Engine, EngineCounters, Snapshot
+from controller.engine.recovery import durable
 from controller.model.events import Event
 from controller.model.facts import Entry, Fact, FactKind
 from controller.model.moments import Values
@@ -53,7 +57,23 @@ class Desk:
         return self._journal.entries(after=after, incident=incident, limit=limit)
 
     async def verify(self) -> Sequence[str]:
-        return await self._journal.verify()
+        """Every violation of the journal's chain, and of the invariants over it and the live state."""
+        snapshot = self._engine.snapshot
+        broken = await self._journal.verify()
+        entries = [entry async for entry in self._journal.entries(limit=sys.maxsize)]
+        recorded = [entry for entry in entries if entry.sequence <= snapshot.sequence]
+        budgets = {
+            name: Budget(switches=group.switches_per_window, window=group.window)
+            for name, group in snapshot.policy.groups.items()
+        }
+        found = await asyncio.to_thread(
+            violations,
+            recorded,
+            live=durable(snapshot.state, snapshot.policy),
+            budgets=budgets,
+            chain=False,
+        )
+        return [*broken, *(str(violation) for violation in found)]
 
     def rehearse(self, event: Event) -> tuple[Fact, ...]:
         """The facts this request would lead to now. Nothing is recorded and nothing is done."""

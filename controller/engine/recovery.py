@@ -18,6 +18,27 @@ from controller.model.runs import Run
 from controller.model.state import State
 
 
+def durable(state: State, policy: Policy) -> tuple[Aggregate, ...]:
+    """What of a state survives a restart: the inverse of `restore`. Groups that still are as they started, and an
+    unused counter, were never recorded and are left out."""
+    groups = [
+        group
+        for name, group in state.groups.items()
+        if name not in policy.groups or group != Group(name=name, active=policy.groups[name].preferred)
+    ]
+    counters = (state.counters,) if state.counters != Counters() else ()
+    return (
+        *state.faults.values(),
+        *state.incidents.values(),
+        *state.runs.values(),
+        *groups,
+        *state.pages.values(),
+        *state.drills.values(),
+        *state.holds.values(),
+        *counters,
+    )
+
+
 def restore(node: str, aggregates: Iterable[Aggregate], policy: Policy, now: Moment) -> State:
     """Durable state as it was recorded; nothing monotonic survives. A group the journal has never seen starts on
     its preferred side, unarmed, at epoch 0; one that the configuration no longer has is kept, for the record."""
