@@ -1,7 +1,6 @@
 """Control experiments: a rule that lacks only what could be tried has it tried at once.
 
-One in flight a rule and component, and never the same rung twice at a time; repeated with growing pauses while the rule
-stays that close.
+Never the same rung twice at a time for one component; repeated with growing pauses while the rule stays that close.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def request(draft: Draft, component: str, evaluated: Iterable[Evaluated], standi
         pause = draft.state.diagnosis.backoff.get(place)
         if not keys or item.fired:
             if retesting and any(term.probe is not None and term.fresh for term in item.rule.terms):
-                _look_again(draft, place, pause)
+                _look_again(draft, place, pause, confirmed=item.fired)
             elif pause is not None:
                 _settle(draft, place, pause, keep=retesting or item.fired or _close(item))
             continue
@@ -52,8 +51,6 @@ def request(draft: Draft, component: str, evaluated: Iterable[Evaluated], standi
                 _note(draft, place, pause._replace(waiting=True))
             continue
         flying = _flying(draft.state, component)
-        if any(control.rule == item.rule.name for control in flying):
-            continue
         busy = {key for control in flying for key in control.keys}
         wanted = tuple(key for key in keys if key not in busy)
         if wanted:
@@ -129,37 +126,42 @@ def _ask(
     pause: Backoff | None,
     retesting: bool,
 ) -> None:
-    timeouts = [rung.timeout for key in keys if (rung := rung_of(draft.policy, *key)) is not None]
-    timeout = max(timeouts, default=1.0)
     attempt = 0 if pause is None else pause.attempt + 1
     first, longest = (RETEST_PAUSE, LONGEST_RETEST_PAUSE) if retesting else (FIRST_PAUSE, LONGEST_PAUSE)
     now = draft.at.mono
-    command = draft.number("CMD")
-    control = PendingControl(
-        command=command,
-        rule=item.rule.name,
-        component=component,
-        keys=keys,
-        due=now + timeout + GRACE,
+    _note(
+        draft,
+        (item.rule.name, component),
+        Backoff(attempt, now + min(first * 2 ** min(attempt, 16), longest)),
     )
-    draft.state = replace(draft.state, controls=draft.state.controls.set(command, control))
-    again = now + min(first * 2 ** min(attempt, 16), longest)
-    _note(draft, (item.rule.name, component), Backoff(attempt, again))
-    data: Values = (
-        ("rule", item.rule.name),
-        ("fault", str(item.rule.fault)),
-        ("keys", ",".join(f"{key.component}.{key.rung}" for key in keys)),
-        ("command", command),
-        ("attempt", attempt + 1),
-    )
-    draft.record(FactKind.CONTROL_REQUESTED, component, data=data)
-    draft.commands.append(RunLadder(id=command, keys=keys, timeout=timeout, reason=item.rule.name))
+    for key in keys:
+        # A ladder answers when all of it has; one each, so that a quick answer never waits for a slow one.
+        rung = rung_of(draft.policy, *key)
+        timeout = 1.0 if rung is None else rung.timeout
+        command = draft.number("CMD")
+        control = PendingControl(
+            command=command,
+            rule=item.rule.name,
+            component=component,
+            keys=(key,),
+            due=now + timeout + GRACE,
+        )
+        draft.state = replace(draft.state, controls=draft.state.controls.set(command, control))
+        data: Values = (
+            ("rule", item.rule.name),
+            ("fault", str(item.rule.fault)),
+            ("keys", f"{key.component}.{key.rung}"),
+            ("command", command),
+            ("attempt", attempt + 1),
+        )
+        draft.record(FactKind.CONTROL_REQUESTED, component, data=data)
+        draft.commands.append(RunLadder(id=command, keys=(key,), timeout=timeout, reason=item.rule.name))
 
 
-def _look_again(draft: Draft, place: tuple[str, str], pause: Backoff | None) -> None:
+def _look_again(draft: Draft, place: tuple[str, str], pause: Backoff | None, *, confirmed: bool) -> None:
     """What the standing fault rests on grows old, and no event would say so."""
-    if pause is None or draft.at.mono >= pause.until:
-        attempt = 0 if pause is None else pause.attempt
+    if pause is None or confirmed or draft.at.mono >= pause.until:
+        attempt = 0 if pause is None or confirmed else pause.attempt
         _note(draft, place, Backoff(attempt, draft.at.mono + RETEST_PAUSE, True))
     elif not pause.waiting:
         _note(draft, place, pause._replace(waiting=True))

@@ -16,8 +16,9 @@ from controller.core.evidence import Evidence
 from controller.core.raising import changed, cleared, diagnosed, raised, results_of
 from controller.core.standing import faults_at
 from controller.core.topology import topology
+from controller.core.vantages import BAD
 from controller.model.faults import EvidenceKind, Fault, FaultKey, FaultKind, RuleResult, TermResult, Verdict
-from controller.model.health import HealthState
+from controller.model.health import HealthState, RungKey
 from controller.model.policy import Component, FaultRule, Policy
 from controller.model.state import State
 
@@ -53,8 +54,16 @@ def look(draft: Draft, name: str) -> None:
         _of_side(draft, component, evaluated, standing)
     else:
         _of_other(draft, component, evaluated, standing, pending)
-    stands = {fault.rule for fault in faults_at(draft.state, name)}
-    controls.request(draft, name, evaluated, frozenset(stands))
+    stands = faults_at(draft.state, name)
+    if name in layout.places and stands:
+        # What could not take the standing fault's place needs no experiment.
+        rank = min(_standing_rank(fault) for fault in stands)
+        evaluated = [
+            item
+            for item in evaluated
+            if _rank(item)[:2] <= rank or item.rule.fault is diagnosis_of(stands[0])
+        ]
+    controls.request(draft, name, evaluated, frozenset(fault.rule for fault in stands))
 
 
 def _pending(state: State, name: str, rules: Sequence[FaultRule]) -> dict[FaultKind, Fault]:
@@ -95,8 +104,15 @@ def _of_side(
             _grown(draft, current, found, results)
         return
     if _gives_way(current, diagnosis, best, evaluated):
-        cleared(draft, current, f"it is {best.rule.fault}")
-        raised(draft, _side_fault(draft, component, best, fired), results)
+        found = _side_fault(draft, component, best, fired)
+        if found.kind is current.kind:
+            better = replace(
+                found, incident=current.incident, drill=current.drill, raised_wall=current.raised_wall
+            )
+            changed(draft, better, f"it is {best.rule.fault}", results)
+        else:
+            cleared(draft, current, f"it is {best.rule.fault}")
+            raised(draft, found, results)
 
 
 def diagnosis_of(fault: Fault) -> FaultKind:
@@ -115,6 +131,11 @@ def _rank(item: Evaluated) -> tuple[bool, bool, int]:
     )
 
 
+def _standing_rank(fault: Fault) -> tuple[bool, bool]:
+    explaining = diagnosis_of(fault) in EXPLAINING
+    return (not explaining, not explaining and not fault.actionable)
+
+
 def _gives_way(current: Fault, diagnosis: FaultKind, best: Evaluated, evaluated: Sequence[Evaluated]) -> bool:
     """A standing diagnosis stays until its symptoms are gone, unless a better one is found."""
     if _over(evaluated, diagnosis):
@@ -124,6 +145,8 @@ def _gives_way(current: Fault, diagnosis: FaultKind, best: Evaluated, evaluated:
         return _rank(best) < mine
     if best.rule.fault is FaultKind.REDUNDANCY_LOST:
         return False
+    if best.rule.actionable and diagnosis in PLATFORM and best.rule.fault in PLATFORM:
+        return PLATFORM.index(best.rule.fault) < PLATFORM.index(diagnosis)
     return (
         diagnosis in EXPLAINING
         or diagnosis is FaultKind.REDUNDANCY_LOST
@@ -232,7 +255,7 @@ def both_down(draft: Draft, name: str) -> None:
     group = draft.policy.groups[name]
     key = FaultKey(FaultKind.BOTH_SIDES_DOWN, name)
     standing = draft.state.faults.get(key)
-    found = [_dead(draft.state, side.component) for side in group.sides]
+    found = [_dead(draft, side.component) for side in group.sides]
     down = [fault for fault in found if fault is not None]
     if len(down) == len(group.sides):
         if standing is None:
@@ -260,8 +283,20 @@ def both_down(draft: Draft, name: str) -> None:
         cleared(draft, standing, "a side is back")
 
 
-def _dead(state: State, component: str) -> Fault | None:
-    return next((fault for fault in faults_at(state, component) if diagnosis_of(fault) in PLATFORM), None)
+def _dead(draft: Draft, component: str) -> Fault | None:
+    """Its fault, when it takes no calls: diagnosed so, or a standby whose failover-relevant probes fail."""
+    found = draft.policy.components.get(component)
+    silent = found is not None and any(
+        rung.failover_relevant
+        and (view := draft.state.rungs.get(RungKey(component, rung.name))) is not None
+        and view.state in BAD
+        for rung in found.ladder
+    )
+    for fault in faults_at(draft.state, component):
+        kind = diagnosis_of(fault)
+        if kind in PLATFORM or (kind is FaultKind.REDUNDANCY_LOST and silent):
+            return fault
+    return None
 
 
 def worth_a_look(state: State, name: str, word: HealthState | None) -> bool:

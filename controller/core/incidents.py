@@ -100,7 +100,10 @@ def _raised(draft: Draft, key: FaultKey) -> None:
 
 def _cleared(draft: Draft, event: FaultCleared) -> None:
     incident = draft.state.incidents.get(event.fault.incident)
-    if incident is None or not incident.open or members(draft.state, incident):
+    if incident is None or not incident.open:
+        return
+    response.forget(draft, incident, event.fault.key)
+    if members(draft.state, incident):
         return
     quiet = replace(incident, quiet_since=draft.at.mono)
     if incident.state is IncidentState.MITIGATED:
@@ -295,5 +298,5 @@ def _restarted(draft: Draft) -> None:
             evidence = tuple(
                 kind for fault in leading(draft.state, incident.id) for kind in fault.evidence_kinds
             )
-            known = Response(last, str(refused), evidence, draft.at.mono + response.RETRY)
+            known = Response(None, last, str(refused), evidence, draft.at.mono + response.RETRY)
             response.note(draft, incident.id, known)

@@ -18,7 +18,7 @@ from controller.core.standing import leading
 from controller.model.diagnosis import Response
 from controller.model.events import RunWanted
 from controller.model.facts import FactKind
-from controller.model.faults import Fault, FaultKind
+from controller.model.faults import Fault, FaultKey, FaultKind
 from controller.model.groups import SwitchVerb
 from controller.model.incidents import Incident
 from controller.model.moments import Values
@@ -48,6 +48,12 @@ PASSING = frozenset(
 """Looked at again until they are gone."""
 
 
+PATIENCE = 3.0
+"""Seconds a fault must stand before it is repaired in place: a stall is no reason to restart anything."""
+
+PATIENT = "patience"
+
+
 class Choice(NamedTuple):
     fault: Fault
     runbook: str
@@ -62,17 +68,32 @@ def respond(draft: Draft, incident: Incident, extent: Extent) -> None:
     if choice is None or not incident.open:
         return
     previous = draft.state.diagnosis.responses.get(incident.id)
-    reason = "" if choice.withheld is None else str(choice.withheld)
-    if previous is not None and previous.runbook == choice.runbook:
-        if running(draft.state, incident.id, choice.runbook):
-            return
-        if previous.reason in (Withheld.REFUSED, Withheld.SHADOWED, Withheld.ENDED) and not _news(
-            previous, choice
-        ):
-            return
-        if previous.reason == reason and not _news(previous, choice):
+    same = previous is not None and _same(previous, choice)
+    if _patient(draft, choice):
+        if not same:
+            retry = draft.at.mono + RETRY
+            waiting = Response(choice.fault.key, choice.runbook, PATIENT, choice.fault.evidence_kinds, retry)
+            note(draft, incident.id, waiting)
+        return
+    if same and previous is not None:
+        reason = "" if choice.withheld is None else str(choice.withheld)
+        if previous.reason == "" or running(draft.state, incident.id, choice.runbook):
+            return  # asked for already
+        judged = previous.reason in (Withheld.REFUSED, Withheld.SHADOWED, Withheld.ENDED)
+        if (judged or previous.reason == reason) and not _news(previous, choice):
             return
     _decided(draft, incident, choice)
+
+
+def forget(draft: Draft, incident: Incident, fault: FaultKey) -> None:
+    """A fault is over: should it come back, a switch for it is decided anew. A repair is tried once an incident."""
+    previous = draft.state.diagnosis.responses.get(incident.id)
+    if previous is None or previous.fault != fault:
+        return
+    row = draft.policy.domains.get(fault.kind)
+    if previous.reason or row is None or previous.runbook != row.repair:
+        responses = draft.state.diagnosis.responses.delete(incident.id)
+        draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, responses=responses))
 
 
 def again(draft: Draft, incident: Incident, extent: Extent) -> None:
@@ -80,7 +101,12 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
     previous = draft.state.diagnosis.responses[incident.id]
     choice = choose(draft, incident, extent)
     waiting = previous._replace(retry_at=draft.at.mono + RETRY)
-    if choice is None or choice.withheld in PASSING or running(draft.state, incident.id, choice.runbook):
+    if (
+        choice is None
+        or choice.withheld in PASSING
+        or _patient(draft, choice)
+        or running(draft.state, incident.id, choice.runbook)
+    ):
         note(draft, incident.id, waiting)
         return
     judged_before = (
@@ -90,6 +116,13 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
         note(draft, incident.id, waiting)
         return
     _decided(draft, incident, choice)
+
+
+def _patient(draft: Draft, choice: Choice) -> bool:
+    """Too early for a repair. A switch, and what serves callers when both sides are down, never waits."""
+    if choice.withheld is not None or choice.switches or choice.fault.kind is FaultKind.BOTH_SIDES_DOWN:
+        return False
+    return draft.at.wall - choice.fault.raised_wall < PATIENCE
 
 
 def choose(draft: Draft, incident: Incident, extent: Extent) -> Choice | None:
@@ -123,6 +156,10 @@ def note(draft: Draft, incident: str, response: Response) -> None:
     draft.state = replace(draft.state, diagnosis=replace(draft.state.diagnosis, responses=responses))
 
 
+def _same(previous: Response, choice: Choice) -> bool:
+    return previous.runbook == choice.runbook and previous.fault in (None, choice.fault.key)
+
+
 def _news(previous: Response, choice: Choice) -> bool:
     return bool(set(choice.fault.evidence_kinds) - set(previous.evidence))
 
@@ -132,7 +169,7 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
     data: Values = (
         ("fault", str(fault.key)),
         ("runbook", choice.runbook),
-        ("response", "switch" if choice.switches else "repair" if choice.runbook else "none"),
+        ("response", "none" if choice.withheld else "switch" if choice.switches else "repair"),
         ("reasons", "" if choice.withheld is None else str(choice.withheld)),
         ("reason", choice.because),
         ("evidence", ",".join(fault.evidence_kinds)),
@@ -146,6 +183,7 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
         drill=incident.drill,
     )
     response = Response(
+        fault.key,
         choice.runbook,
         "" if choice.withheld is None else str(choice.withheld),
         fault.evidence_kinds,
@@ -168,10 +206,11 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
 
 def _foremost(draft: Draft, faults: Sequence[Fault], extent: Extent) -> Fault:
     """The worst one; with both sides down nothing else counts. Those that may be acted on go first."""
-    both = next((fault for fault in faults if fault.kind is FaultKind.BOTH_SIDES_DOWN), None)
-    if both is not None:
-        return both
-    # What explains the silence of a side forbids acting on anything else there.
+    # It may be on its way into the incident still.
+    for group in {fault.group for fault in faults}:
+        both = draft.state.faults.get(FaultKey(FaultKind.BOTH_SIDES_DOWN, group))
+        if both is not None:
+            return both
     return min(
         faults,
         key=lambda fault: (

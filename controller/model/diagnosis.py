@@ -43,6 +43,7 @@ class Backoff(NamedTuple):
 class Response(NamedTuple):
     """What was last decided about an incident by rule. `retry_at`: when a refused switch is judged again."""
 
+    fault: FaultKey | None  # what it is about; None: not known since the restart
     runbook: str
     reason: str  # "" when the run was asked for
     evidence: tuple[EvidenceKind, ...] = ()
