@@ -101,6 +101,7 @@ def _answered(draft: Draft, group: Group, event: ActionFinished) -> None:
             phases.finished(draft, group, event)
     elif group.reading_back == event.command:
         reconciliation.read(draft, group, event)
+        requests.go_home(draft, draft.group(group.name))
     elif group.upkeep is not None and group.upkeep.command == event.command:
         reconciliation.kept(draft, group, event)
 

@@ -78,7 +78,12 @@ def read(draft: Draft, group: Group, event: ActionFinished) -> None:
         _kept(draft, group, drifted=group.drifted_edges, unreachable=unreachable, reason=event.message)
         return
     ready = seen.get("fence_ready")
-    group = replace(group, read_at=at, fence_ready=ready if isinstance(ready, bool) else None)
+    group = replace(
+        group,
+        read_at=at,
+        fence_ready=ready if isinstance(ready, bool) else None,
+        fence_lacks=str(seen.get("fence_lacks") or ""),
+    )
     epoch = _number(seen.get("epoch"))
     active = str(seen.get("active") or "")
     unreachable = _names(seen.get("unreachable"))

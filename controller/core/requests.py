@@ -74,12 +74,27 @@ def requested(draft: Draft, event: OperatorRequestedSwitch) -> None:
     )
 
 
-def _consider(draft: Draft, order: Order) -> None:
-    group, rules = draft.state.groups.get(order.group), draft.policy.groups.get(order.group)
-    if group is not None and rules is not None and not order.target:
-        preferred = order.verb is SwitchVerb.FAILBACK
-        order = replace(order, target=rules.preferred if preferred else rules.other(group.active).name)
-    request = permit.Request(
+def go_home(draft: Draft, group: Group) -> None:
+    """Failback by rule, where it was declared: only once nothing at all stands in its way, and unasked, so without a
+    word while something does."""
+    rules = draft.rules(group.name)
+    if not rules.automatic_failback or group.active == rules.preferred or group.phase is not Phase.IDLE:
+        return
+    order = Order(
+        group=group.name,
+        verb=SwitchVerb.FAILBACK,
+        target=rules.preferred,
+        by="",
+        reason="the preferred side is stable",
+        automatic=True,
+        drill=False,
+    )
+    if not permit.refusals(draft.state, draft.at, draft.policy, _request(order)):
+        _consider(draft, order)
+
+
+def _request(order: Order) -> permit.Request:
+    return permit.Request(
         group=order.group,
         verb=order.verb,
         target=order.target,
@@ -88,7 +103,14 @@ def _consider(draft: Draft, order: Order) -> None:
         run=order.run,
         overrides=order.overrides,
     )
-    judgement = permit.judge(draft.state, draft.at, draft.policy, request)
+
+
+def _consider(draft: Draft, order: Order) -> None:
+    group, rules = draft.state.groups.get(order.group), draft.policy.groups.get(order.group)
+    if group is not None and rules is not None and not order.target:
+        preferred = order.verb is SwitchVerb.FAILBACK
+        order = replace(order, target=rules.preferred if preferred else rules.other(group.active).name)
+    judgement = permit.judge(draft.state, draft.at, draft.policy, _request(order))
     if group is None or rules is None or judgement.refusals:
         _decline(draft, group, rules, order, judgement)
     else:

@@ -195,6 +195,7 @@ class Group:
     )  # it counts as lost from then on
     read_at: float | None = field(default=None, metadata={"monotonic": True})
     fence_ready: bool | None = field(default=None, metadata={"monotonic": True})
+    fence_lacks: str = field(default="", metadata={"monotonic": True})  # the driver's own words
     standby_since: float | None = field(default=None, metadata={"monotonic": True})
     next_read: float | None = field(default=None, metadata={"monotonic": True})
 

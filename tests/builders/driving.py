@@ -122,6 +122,7 @@ class Edges:
             ("ungated", ",".join(name for name, edge in reached.items() if edge.gate < command.epoch)),
             ("unreachable", ",".join(name for name, edge in self.edges.items() if not edge.up)),
             ("fence_ready", self.fence_ready),
+            ("fence_lacks", "" if self.fence_ready else "a command"),
         )
 
     def _need(self, reachable: dict[str, EdgeModel]) -> None:

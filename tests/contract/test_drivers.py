@@ -126,6 +126,7 @@ async def test_a_switch_sends_every_edges_calls_to_the_target(world: World) -> N
         "ungated": "",
         "unreachable": "",
         "fence_ready": True,
+        "fence_lacks": "",
     }
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from controller.actions.kamailio_dispatcher import DispatcherAction, processes
 from controller.actions.kamailio_dispatcher.parameters import EdgeParameters
 from controller.actions.kamailio_dispatcher.rpc import Rpc
 from controller.model.commands import Drive, RunAction
-from controller.model.errors import ActionError, ActionRefused, ActionUnknown
+from controller.model.errors import ActionError, ActionRefused, ActionUnknown, ConfigurationError
 from controller.model.groups import DriverVerb
 from controller.model.policy import EdgesRule
 from tests.builders import kamailio
@@ -361,9 +362,8 @@ async def test_a_list_that_cannot_be_understood_is_an_error_and_changes_nothing(
 
     async with running(tmp_path) as platform, false_edge(respond) as url:
         edges = {"edge1": EdgeParameters(rpc=url, list_file=tmp_path / "x.list")}
-        driver = type(platform.driver)(
-            platform.group, platform.parameters.model_copy(update={"edges": edges})
-        )
+        group = replace(platform.group, edges=("edge1",))
+        driver = type(platform.driver)(group, platform.parameters.model_copy(update={"edges": edges}))
         try:
             with pytest.raises(ActionError, match="can't be understood"):
                 await driver.perform(drive(DriverVerb.REDIRECT, "backup"))
@@ -371,3 +371,26 @@ async def test_a_list_that_cannot_be_understood_is_an_error_and_changes_nothing(
             await driver.close()
     assert not any(b"set_state" in body for body in seen)
     assert not (tmp_path / "x.list").exists()
+
+
+async def test_a_driver_that_is_not_told_about_every_edge_and_side_is_a_configuration_error(
+    tmp_path: Path,
+) -> None:
+    platform = KamailioPlatform(tmp_path, edge_rule=True, rule=EdgesRule.ALL)
+    group = replace(
+        platform.group,
+        edges=("edge1", "edge3"),
+        sides=(
+            replace(platform.group.sides[0], destination="sip:primary.example"),
+            replace(platform.group.sides[1], name="spare"),
+        ),
+    )
+    with pytest.raises(ConfigurationError) as raised:
+        type(platform.driver)(group, platform.parameters)
+    assert [problem.path for problem in raised.value.problems] == [
+        "driver.with.edges.edge2",
+        "driver.with.edges.edge3",
+        "driver.with.sides.backup",
+        "driver.with.sides.spare",
+        "sides.primary.destination",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -17,11 +18,13 @@ from controller.actions.kamailio_dispatcher.parameters import (
 )
 from controller.actions.kamailio_dispatcher.rpc import Rpc, Unreachable
 from controller.model.commands import Drive
-from controller.model.errors import ActionError, ActionRefused, ActionUnknown
+from controller.model.errors import ActionError, ActionRefused, ActionUnknown, ConfigurationError, Problem
 from controller.model.groups import DriverVerb
 from controller.model.moments import Values
 from controller.model.policy import EdgesRule, GroupPolicy
 from controller.ports import ActionOutcome
+
+DESTINATION = re.compile(r"sip:[0-9.]+:[0-9]+|sip:\[[0-9A-Fa-f:.]+\]:[0-9]+")
 
 
 class Reached(NamedTuple):
@@ -47,6 +50,9 @@ class KamailioDispatcher:
     Parameters = DispatcherParameters
 
     def __init__(self, group: GroupPolicy, parameters: DispatcherParameters) -> None:
+        """Raises ConfigurationError when edges or sides are not those of the group."""
+        if problems := mismatches(group, parameters):
+            raise ConfigurationError(problems)
         self._group = group
         self._parameters = parameters
         self._environment = {"THIRDRING_GROUP": group.name}
@@ -111,8 +117,8 @@ class KamailioDispatcher:
             unknown = sorted({self._uri(side) for side in self._parameters.sides} - set(view.routing))
             if unknown:
                 raise ActionRefused(f"edge {name} has no destination {', '.join(unknown)} (byte for byte)")
-        if not self._fence_ready(reached):
-            raise ActionRefused("a fence is not ready: " + "; ".join(self._fence_lacks(reached)))
+        if lacks := self._fence_lacks(reached):
+            raise ActionRefused("a fence is not ready: " + "; ".join(lacks))
         return ActionOutcome(data=reached.data)
 
     async def _drain(self, command: Drive) -> ActionOutcome:
@@ -212,6 +218,7 @@ class KamailioDispatcher:
         if len(first) == 1:
             active = next((side for side in self._parameters.sides if self._uri(side) in first), "")
         views = reached.views
+        lacks = self._fence_lacks(reached) if views else ["no edge answers"]
         return ActionOutcome(
             data=(
                 ("active", active),
@@ -227,7 +234,8 @@ class KamailioDispatcher:
                     _joined(name for name, view in views.items() if (view.gate or 0) < command.epoch),
                 ),
                 ("unreachable", ",".join(reached.unreachable)),
-                ("fence_ready", bool(views) and self._fence_ready(reached)),
+                ("fence_ready", not lacks),
+                ("fence_lacks", "; ".join(lacks)),
             )
         )
 
@@ -248,9 +256,6 @@ class KamailioDispatcher:
         except ActionError:
             return False
         return True
-
-    def _fence_ready(self, reached: Reached) -> bool:
-        return not self._fence_lacks(reached)
 
     def _fence_lacks(self, reached: Reached) -> list[str]:
         lacks = [
@@ -324,6 +329,25 @@ class KamailioDispatcher:
     def _uri(self, name: str) -> str:
         side = self._group.side(name)
         return "" if side is None else side.destination
+
+
+def mismatches(group: GroupPolicy, parameters: DispatcherParameters) -> list[Problem]:
+    """The driver is told about each edge and side of the group, and about no other."""
+    wanted = {"edges": set(group.edges), "sides": {side.name for side in group.sides}}
+    given = {"edges": set(parameters.edges), "sides": set(parameters.sides)}
+    problems = []
+    for what, names in wanted.items():
+        for name in sorted(names ^ given[what]):
+            message = "is not one of the group's" if name in given[what] else "is missing"
+            path = f"driver.with.{what}.{name}"
+            problems.append(Problem(file=f"group {group.name}", line=0, path=path, message=message))
+    for side in group.sides:
+        if not DESTINATION.fullmatch(side.destination):
+            message = f"{side.destination!r} is not sip:ADDRESS:PORT, which the edges' drop rule goes by"
+            path = f"sides.{side.name}.destination"
+            if side.name in parameters.sides and parameters.sides[side.name].edge_rule:
+                problems.append(Problem(file=f"group {group.name}", line=0, path=path, message=message))
+    return problems
 
 
 def _about(command: Drive, side: str) -> Drive:

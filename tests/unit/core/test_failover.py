@@ -543,6 +543,23 @@ def test_failback_waits_for_a_stable_time_and_then_goes_home(rig: Rig) -> None:
     assert rig.group.last_outcome is SwitchOutcome.VERIFIED
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_failback_by_rule_happens_only_where_it_was_declared(declared: bool) -> None:
+    rules = policy(automatic_failback=declared, failback_stable=5.0, cooldown=10.0)
+    rig = Rig(
+        rules,
+        with_group(permitted(rules, faulty=False), active="backup"),
+        edges=Edges.of("edge1", active="backup", epoch=1),
+    )
+    settle_reads(rig, rounds=4)
+    assert rig.facts == []
+    settle_reads(rig, rounds=4)
+    if declared:
+        finish(rig)
+    assert rig.group.active == ("primary" if declared else "backup")
+    assert rig.facts == [] or rig.facts[0].kind is FactKind.SWITCH_STARTED
+
+
 def test_arming_is_refused_with_the_arithmetic_and_what_is_lacking() -> None:
     rig = Rig(policy(rto=0.2), with_group(permitted(policy(), faulty=False), armed=None))
     rig.state = replace(rig.state, rungs=rig.state.rungs.delete(RungKey("backup", "call")))
