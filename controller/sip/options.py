@@ -4,6 +4,7 @@ The parser of messages.py stays the judge of what is SIP: whatever is not plainl
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.sip.errors import SipParseError
@@ -30,7 +31,7 @@ class OptionsTemplate:
     parts don't make a valid request.
     """
 
-    __slots__ = ("_format",)
+    __slots__ = ("_layout", "_to", "_uri")
 
     def __init__(
         self,
@@ -45,29 +46,47 @@ class OptionsTemplate:
         extra_headers: Headers = (),
     ) -> None:
         parse_uri(uri)
-        lines = [
-            f"OPTIONS {uri} SIP/2.0",
-            f"Via: SIP/2.0/{transport} {sent_by};rport;branch=\0",
-            f"Max-Forwards: {max_forwards}",
-            f"From: <{from_uri}>;tag=\0",
-            f"To: <{to_uri if to_uri is not None else uri}>",
-            "Call-ID: \0",
-            "CSeq: \1 OPTIONS",
-            f"Contact: <sip:{sent_by};transport={transport.lower()}>",
-            "Accept: application/sdp",
-            f"User-Agent: {user_agent}",
-            *(f"{name}: {value}" for name, value in extra_headers),
-            "Content-Length: 0",
-        ]
-        if any("\r" in line or "\n" in line for line in lines):
+        to = uri if to_uri is None else to_uri
+        if "\r" in to or "\n" in to:
             raise SipParseError("line break inside a header to send")
-        text = "\r\n".join((*lines, "", "")).encode()
-        self._format = text.replace(b"%", b"%%").replace(b"\0", b"%b").replace(b"\1", b"%d")
+        self._uri = uri.encode()
+        self._to = self._uri if to == uri else to.encode()
+        self._layout = _layout(sent_by, transport, from_uri, user_agent, max_forwards, extra_headers)
         parse_message(self.render(branch=b"z9hG4bK1", tag=b"1", call_id=b"1", cseq=1))
 
     def render(self, *, branch: bytes, tag: bytes, call_id: bytes, cseq: int = 1) -> bytes:
         """The datagram. The tokens must be RFC 3261 tokens; `branch` starts with z9hG4bK."""
-        return self._format % (branch, tag, call_id, cseq)
+        return self._layout % (self._uri, branch, tag, self._to, call_id, cseq)
+
+
+@lru_cache(maxsize=1024)
+def _layout(
+    sent_by: str,
+    transport: str,
+    from_uri: str,
+    user_agent: str,
+    max_forwards: int,
+    extra_headers: Headers,
+) -> bytes:
+    """Everything but the URIs and tokens. Ten thousand targets share it: it is most of what each would hold."""
+    lines = [
+        "OPTIONS \0 SIP/2.0",
+        f"Via: SIP/2.0/{transport} {sent_by};rport;branch=\0",
+        f"Max-Forwards: {max_forwards}",
+        f"From: <{from_uri}>;tag=\0",
+        "To: <\0>",
+        "Call-ID: \0",
+        "CSeq: \1 OPTIONS",
+        f"Contact: <sip:{sent_by};transport={transport.lower()}>",
+        "Accept: application/sdp",
+        f"User-Agent: {user_agent}",
+        *(f"{name}: {value}" for name, value in extra_headers),
+        "Content-Length: 0",
+    ]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise SipParseError("line break inside a header to send")
+    text = "\r\n".join((*lines, "", "")).encode()
+    return text.replace(b"%", b"%%").replace(b"\0", b"%b").replace(b"\1", b"%d")
 
 
 # Each pattern takes the plain form of one line: one value, nothing quoted, not folded.
