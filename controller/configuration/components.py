@@ -160,6 +160,7 @@ class Roster:
             redundancy=redundancy,
             vip_line=entry.vip_line,
             lines=entry.lines,
+            values=tuple(values.items()),
         )
         self.places[name] = written
 

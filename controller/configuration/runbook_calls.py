@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -73,6 +74,11 @@ ALWAYS: Mapping[str, str] = {
     "origin": "string",
     "target": "string",
     "echo": "string",
+    "edges": "string",
+    "spare": "string",
+    "component.kind": "string",
+    "component.lines": "int",
+    "component.destination": "string",
     "origin.component": "string",
     "origin.destination": "string",
     "target.component": "string",
@@ -85,6 +91,9 @@ ALWAYS: Mapping[str, str] = {
     "incident.drill": "bool",
 }
 """What references and conditions may read beside the inputs. A step fails where one has no value."""
+
+_OF_COMPONENT = re.compile(r"component\.[A-Za-z_]\w*")
+"""Any value may stand in a component's configuration; only those of ALWAYS have a type that conditions can read."""
 
 _OF_EVERY_STEP = {"state": "string", "message": "string"}
 _OF_A_PERSON = {"by": "string", "granted": "bool", "proof": "string"}
@@ -145,6 +154,7 @@ class Calls:
     def call(
         self, action: str, parameters: dict[str, Any], timeout: float, named_at: Location, path: Location
     ) -> ActionCall:
+        """The call, with everything wrong about it reported."""
         model = OWN.get(action) or self._actions.get(action)
         if model is None:
             self.problem(named_at, f"unknown action {action!r}{closest(action, (*OWN, *self._actions))}")
@@ -191,7 +201,7 @@ class Calls:
             if "${" in rest:
                 self.problem(place, f"{text!r} holds something that is no reference: write ${{name}}")
             for name in REFERENCE.findall(text):
-                if name not in self._names:
+                if name not in self._names and not _OF_COMPONENT.fullmatch(name):
                     self.problem(place, f"unknown reference {name}{closest(name, self._names)}")
 
     def _reports(self, action: str) -> Mapping[str, str]:

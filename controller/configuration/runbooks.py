@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,13 @@ class CallEntry(Section):
     action: str
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     timeout: PositiveSeconds = 30.0
+
+
+class VerifyEntry(CallEntry):
+    """Up to `attempts` looks, `pause` apart: what was done may need a while to show."""
+
+    attempts: Annotated[PositiveCount, Field(le=100)] = 1
+    pause: PositiveSeconds = 1.0
 
 
 class RetryEntry(Section):
@@ -73,7 +81,7 @@ class StepEntry(Section):
     idempotent: Flag = False
     disruptive: Flag = False
     drops_calls: Flag = False
-    verify: CallEntry | None = None
+    verify: VerifyEntry | None = None
     on_unknown: OnUnknown | None = None
     rollback: CallEntry | None = None
     irreversible: str = ""
@@ -184,7 +192,10 @@ def _kind(entry: StepEntry) -> StepKind:
 def _called(entry: CallEntry | None, path: Location, calls: Calls) -> ActionCall | None:
     if entry is None:
         return None
-    return calls.call(entry.action, entry.with_, entry.timeout, (*path, "action"), (*path, "with"))
+    call = calls.call(entry.action, entry.with_, entry.timeout, (*path, "action"), (*path, "with"))
+    if isinstance(entry, VerifyEntry):
+        return replace(call, attempts=entry.attempts, pause=entry.pause)
+    return call
 
 
 def _approval(entry: ApprovalEntry | None) -> Approval | None:

@@ -1,8 +1,10 @@
 """What a run's `${name}` references and `when` conditions read.
 
 Names: the run's inputs (`group`, `component`, `side`, `origin`, `target`, `fault` among them, fixed when it started),
-`run`, `incident`, `<role>.component` and `<role>.destination` of the sides `origin` and `target`, `echo`,
-`incident.<field>`, and `steps.<name>.<data>` of steps that have finished.
+`run`, `incident`, `<role>.component` and `<role>.destination` of the sides `origin` and `target`; `echo` and `edges`
+(comma-joined) of the group; `component.<value>` as the configuration says of the component, its `kind` and `lines`;
+`spare`, an unbroken member of the component's redundancy group; `incident.<field>`; and `steps.<name>.<data>` of steps
+that have finished.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 
 from controller.model.moments import Value, Values
 from controller.model.parameters import REFERENCE
-from controller.model.policy import GroupPolicy, Policy
+from controller.model.policy import Component, GroupPolicy, Policy
 from controller.model.runs import Run, StepRecord
 from controller.model.state import State
 
@@ -34,6 +36,8 @@ def starting_inputs(
     root = state.incidents.get(incident)
     if not known.get("component"):
         known["component"] = _faulty(fault) or (root.root if root is not None else "")
+    if not known["group"]:
+        known["group"] = _group_of(policy.components.get(str(known["component"])))
     rules, standing = policy.groups.get(str(known["group"])), state.groups.get(str(known["group"]))
     if rules is not None and standing is not None:
         component = known["component"]
@@ -53,6 +57,9 @@ def names(run: Run, state: State, policy: Policy) -> dict[str, Value]:
     rules = policy.groups.get(run.group)
     if rules is not None:
         known.update(_sides(rules, known))
+    component = policy.components.get(str(known.get("component")))
+    if component is not None:
+        known.update(_of_component(component, state, policy))
     incident = state.incidents.get(run.incident)
     if incident is not None:
         known.update(
@@ -99,13 +106,34 @@ def _text(value: Value) -> str:
 
 
 def _sides(rules: GroupPolicy, known: Mapping[str, Value]) -> dict[str, Value]:
-    found: dict[str, Value] = {"echo": rules.echo}
+    found: dict[str, Value] = {"echo": rules.echo, "edges": ",".join(rules.edges)}
     for role in ROLES:
         side = rules.side(str(known.get(role)))
         if side is not None:
             found[f"{role}.component"] = side.component
             found[f"{role}.destination"] = side.destination
     return found
+
+
+def _of_component(component: Component, state: State, policy: Policy) -> dict[str, Value]:
+    found: dict[str, Value] = {"component.destination": ""}
+    found.update({f"component.{name}": value for name, value in component.values})
+    found["component.kind"] = str(component.kind)
+    found["component.lines"] = component.lines
+    others = sorted(
+        other.name
+        for other in policy.components.values()
+        if component.redundancy and other.redundancy == component.redundancy and other.name != component.name
+    )
+    found["spare"] = next((name for name in others if name not in state.broken), "")
+    return found
+
+
+def _group_of(component: Component | None) -> str:
+    """The group a component belongs to, or the one that its configuration names (a trunk behind a group's edges)."""
+    if component is None:
+        return ""
+    return component.group or str(dict(component.values).get("group") or "")
 
 
 def _of_step(record: StepRecord) -> dict[str, Value]:

@@ -32,7 +32,7 @@ def begin(
     for record in run.steps:
         step = step_at(runbook, record.path)
         if record.state in LIVE and not _must_be_waited_for(record, step):
-            effect = record.in_doubt or record.order
+            effect = _may_have_taken_effect(record)
             stopped = replace(
                 record,
                 state=StepState.FAILED,
@@ -53,8 +53,9 @@ def begin(
 def proceed(draft: Draft, run: Run, runbook: Runbook) -> bool:
     """The next undo, or the end. False when something has to be waited for."""
     for record in run.steps:
-        if record.state in _NOT_UNDER_WAY:  # a restart or a lost answer led there
-            effect = record.state is StepState.UNKNOWN or record.in_doubt or record.order > 0
+        between_tries = record.state is StepState.VERIFYING and not record.command
+        if record.state in _NOT_UNDER_WAY or between_tries:  # a restart or a lost answer led there
+            effect = _may_have_taken_effect(record)
             steps.finish(draft, run, record, StepState.FAILED, record.message, effect=effect)
             return True
     if any(record.state in LIVE and record.state is not StepState.ROLLING_BACK for record in run.steps):
@@ -129,6 +130,11 @@ def _next(run: Run, runbook: Runbook) -> tuple[StepRecord, Step] | None:
         if step is not None and step.rollback is not None:
             return record, step
     return None
+
+
+def _may_have_taken_effect(record: StepRecord) -> bool:
+    unsettled = record.state in (StepState.UNKNOWN, StepState.VERIFYING)
+    return unsettled or record.in_doubt or record.order > 0
 
 
 def _must_be_waited_for(record: StepRecord, step: Step | None) -> bool:

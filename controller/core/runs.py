@@ -370,7 +370,7 @@ def _expired(draft: Draft, run: Run, record: StepRecord, step: Step) -> None:
         case StepState.INTENDED if action == FAILOVER:
             message = "the switch ended without an answer"
             steps.answered(draft, run, record, step, ActionStatus.FAILED, message)
-        case StepState.INTENDED | StepState.VERIFYING:
+        case StepState.INTENDED | StepState.VERIFYING if record.command:
             steps.answered(draft, run, record, step, ActionStatus.UNKNOWN, "no answer")
         case StepState.ROLLING_BACK if record.command:
             rollback.answered(draft, run, record, step, ActionStatus.UNKNOWN, "no answer")

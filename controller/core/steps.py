@@ -111,7 +111,7 @@ def answered(
     match status:
         case ActionStatus.SUCCEEDED if step.verify is not None:
             noted = _note(draft, run, replace(record, state=StepState.UNKNOWN), status, message)
-            dispatch(draft, noted, replace(record, message=message), step, step.verify, StepState.VERIFYING)
+            verify(draft, noted, replace(record, message=message, tries=0), step)
         case ActionStatus.SUCCEEDED:
             finish(draft, run, record, StepState.SUCCEEDED, message, effect=True)
         case ActionStatus.FAILED:
@@ -126,10 +126,23 @@ def answered(
 def doubted(draft: Draft, run: Run, record: StepRecord, step: Step, message: str) -> None:
     """Put on record that the outcome can't be told; `read_back` settles it."""
     record = replace(
-        record, state=StepState.UNKNOWN, in_doubt=True, command="", message=message, due=draft.at.mono
+        record,
+        state=StepState.UNKNOWN,
+        in_doubt=True,
+        tries=0,
+        command="",
+        message=message,
+        due=draft.at.mono,
     )
     data = about(record, ("message", message), ("on_unknown", str(step.on_unknown)))
     keep(draft, FactKind.STEP_UNKNOWN, put(run, record), data)
+
+
+def verify(draft: Draft, run: Run, record: StepRecord, step: Step) -> None:
+    """Look whether the act shows."""
+    if step.verify is not None:
+        tried = replace(record, tries=record.tries + 1)
+        dispatch(draft, run, tried, step, step.verify, StepState.VERIFYING)
 
 
 def read_back(draft: Draft, run: Run, path: str, step: Step) -> bool:
@@ -150,7 +163,7 @@ def read_back(draft: Draft, run: Run, path: str, step: Step) -> bool:
         if step.verify is None:
             persons.ask_outcome(draft, run, record, step)
         else:
-            dispatch(draft, run, record, step, step.verify, StepState.VERIFYING)
+            verify(draft, run, record, step)
         return True
     match step.on_unknown:
         case OnUnknown.REPEAT if step.idempotent:
@@ -246,6 +259,11 @@ def _verified(
     draft: Draft, run: Run, record: StepRecord, step: Step, status: ActionStatus, message: str
 ) -> None:
     """What the verify says is believed. In doubt, a plain no means that the act did not take effect."""
+    if status is ActionStatus.FAILED and step.verify is not None and record.tries < step.verify.attempts:
+        data = about(record, ("state", "acted"), ("message", f"not yet: {message}"), ("tries", record.tries))
+        run = keep(draft, FactKind.STEP_FINISHED, put(run, record), data)
+        due(draft, run, record, step.verify.pause)
+        return
     match status:
         case ActionStatus.SUCCEEDED:
             read = "read back: it took effect" if record.in_doubt else message
@@ -330,6 +348,10 @@ def retry(draft: Draft, run: Run, record: StepRecord, step: Step) -> bool:
                 return False
             return attempt(draft, run, record, step)
         case StepState.UNKNOWN:
+            return read_back(draft, run, record.path, step)
+        case StepState.VERIFYING if not record.command:
+            if record.due is not None and draft.at.mono < record.due:
+                return False
             return read_back(draft, run, record.path, step)
         case _:
             return False

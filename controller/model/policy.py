@@ -12,6 +12,7 @@ from controller.model.conditions import Condition
 from controller.model.drills import Scenario
 from controller.model.faults import EvidenceKind, FaultKind, Impact, Severity, Urgency
 from controller.model.health import Hysteresis, RungKey
+from controller.model.moments import Values
 from controller.model.runbooks import Runbook, Text
 
 
@@ -79,6 +80,7 @@ class Component:
     lines: int = 0  # phones, agents or channels behind it: impact
     group: str = ""
     side: str = ""
+    values: Values = ()  # what the configuration says of it by name; runbooks read them as component.<name>
 
     def rung(self, name: str) -> RungPolicy | None:
         return next((rung for rung in self.ladder if rung.name == name), None)

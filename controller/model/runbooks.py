@@ -56,11 +56,15 @@ class Manual:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionCall:
-    """One call of a registered action. `parameters` may hold `${name}` references to run inputs."""
+    """One call of a registered action. `parameters` may hold `${name}` references to run inputs.
+
+    `attempts` and `pause` (seconds between them) are a verify's: what was done may need a while to show."""
 
     action: str
     parameters: Values = ()
     timeout: float = 30.0
+    attempts: int = 1
+    pause: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,7 @@ class StepRecord:
     started_wall: float = 0.0
     finished_wall: float = 0.0
     order: int = 0  # completion order of what may have taken effect, for rollback in reverse; 0: no effect
+    tries: int = 0  # of the verify under way
     in_doubt: bool = False  # its outcome could not be told; its `verify` decides
     by: str = ""
     proof: str = ""

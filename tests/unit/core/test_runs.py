@@ -64,6 +64,31 @@ def test_origin_and_target_stay_what_they_were_at_the_start() -> None:
     assert dict(stage.last.parameters)["url"] == "primary>sip:10.0.0.2:5060"
 
 
+def test_what_the_configuration_says_of_a_component_can_be_referred_to() -> None:
+    stage = Stage(runbook(act("one", url="${component.destination} ${edges} ${spare} ${group}")))
+    components = stage.policy.components
+    values = (("destination", "sip:198.51.100.1:5060"), ("group", GROUP))
+    trunk = replace(components["trunk-a"], values=values, redundancy="trunks")
+    spare = replace(components["trunk-b"], redundancy="trunks")
+    components = components.set("trunk-a", trunk).set("trunk-b", spare)
+    stage.policy = replace(stage.policy, components=components)
+    stage.start(component="trunk-a")
+    assert isinstance(stage.last, RunAction)
+    assert dict(stage.last.parameters)["url"] == "sip:198.51.100.1:5060 edge-1 trunk-b calls"
+    assert stage.last.epoch == 7, "a trunk behind a group's edges is moved under the group's epoch"
+
+
+def test_a_broken_spare_is_none() -> None:
+    stage = Stage(runbook(act("one", url="${spare}")))
+    components = stage.policy.components
+    for name in ("trunk-a", "trunk-b"):
+        components = components.set(name, replace(components[name], redundancy="trunks"))
+    stage.policy = replace(stage.policy, components=components)
+    stage.state = replace(stage.state, broken=stage.state.broken.set("trunk-b", "sip"))
+    stage.start(component="trunk-a")
+    assert not stage.commands and "spare" in stage.step("one").message
+
+
 def test_a_reference_without_a_value_fails_the_step_and_nothing_is_sent() -> None:
     stage = Stage(runbook(act("one", url="${colour}")))
     stage.start()

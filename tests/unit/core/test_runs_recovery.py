@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.model.commands import RunLadder
-from controller.model.events import PageWanted
+from controller.model.events import OperatorCancelledRun, PageWanted
 from controller.model.facts import FactKind
 from controller.model.groups import Switch, SwitchVerb
 from controller.model.runbooks import OnUnknown
@@ -197,3 +197,43 @@ def test_a_run_whose_runbook_has_changed_is_left_to_a_person() -> None:
     stage.policy = replace(stage.policy, runbooks=stage.policy.runbooks.set("repair", changed))
     stage.crash()
     assert stage.run.state is RunState.NEEDS_PERSON and len(stage.commands) == 1
+
+
+def test_a_verify_looks_again_until_the_act_shows() -> None:
+    patient = replace(LOOK, attempts=3, pause=4.0)
+    stage = Stage(runbook(act("one", verify=patient)))
+    stage.start()
+    stage.answer()
+    stage.probed(False)
+    assert stage.step("one").state is StepState.VERIFYING and stage.wake() == pytest.approx(4.0)
+    stage.after(4.0)
+    stage.probed(False)
+    stage.after(4.0)
+    stage.probed(True)
+    assert stage.run.state is RunState.SUCCEEDED
+    assert len([item for item in stage.commands if isinstance(item, RunLadder)]) == 3
+
+
+def test_a_verify_gives_up_after_its_attempts() -> None:
+    stage = Stage(runbook(act("one", verify=replace(LOOK, attempts=2), rollback=UNDO)))
+    stage.start()
+    stage.answer()
+    stage.probed(False)
+    stage.after(1.0)
+    stage.probed(False)
+    assert dict(stage.last.parameters) == {"url": "undo"}  # type: ignore[union-attr]
+
+
+def test_between_two_looks_a_crash_or_a_cancel_leaves_no_trap() -> None:
+    patient = replace(LOOK, attempts=5, pause=4.0)
+    stage = Stage(runbook(act("one", verify=patient, rollback=UNDO)))
+    stage.start()
+    stage.answer()
+    stage.probed(False)
+    stage.crash()
+    assert isinstance(stage.last, RunLadder)
+    stage.probed(False)
+    stage.send(OperatorCancelledRun(at=stage.now, run=stage.run.id, by="wang", reason="x"))
+    assert dict(stage.last.parameters) == {"url": "undo"}  # type: ignore[union-attr]
+    stage.answer()
+    assert stage.run.state is RunState.CANCELLED
