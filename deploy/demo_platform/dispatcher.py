@@ -17,7 +17,11 @@ from demo_platform.layout import Address
 
 
 class DispatcherError(Exception):
-    """What JSON-RPC answers as an error; the message is Kamailio's own."""
+    """What JSON-RPC answers as an error; code, which is the HTTP status as well, and message are Kamailio's own."""
+
+    def __init__(self, message: str, code: int = 500) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class State(Enum):
@@ -70,6 +74,10 @@ class Dispatcher:
     def active(self, number: int) -> Sequence[Destination]:
         """The destinations that take calls, in the order in which they are to be tried."""
         return [d for d in self._sets.get(number, ()) if d.state.takes_calls]
+
+    def is_active(self, number: int, uri: str) -> bool:
+        """Whether this very URI takes calls in the set."""
+        return any(d.uri == uri and d.state.takes_calls for d in self._sets.get(number, ()))
 
     def set_state(self, letters: str, number: int, uri: str) -> None:
         """`letters`: a, t, i or d, and p for probing. `uri` byte for byte as in the list, or `all`, which is not an

@@ -4,11 +4,14 @@
 
 A new call goes to the active side of highest priority. With --failure-route, one that a side refuses (408, 500 to 509)
 or leaves unanswered for --fr-timer goes on to the next active side; without it the caller is told.
+
+Speaks as config/kamailio/edge.cfg does: set 1 routes, set 9 fences, `dlg.profile_get_size side ADDRESS` counts live calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -17,12 +20,14 @@ from controller.sip.uri import parse_uri
 from demo_platform.datagrams import SipSocket
 from demo_platform.dispatcher import Dispatcher
 from demo_platform.errors import DemoError
-from demo_platform.layout import CONTROLLER, SET, Address
+from demo_platform.layout import CONTROLLER, FENCE_SET, SET, Address
 from demo_platform.proxy import Proxy, Refuse, Route
 from demo_platform.rpc import Rpc
 from demo_platform.serving import run
 
 NO_SIDE = Refuse(503, (("Retry-After", "1"),))
+LONGEST_CALL_S = 3600.0
+"""A call that nobody ended counts no longer than this."""
 
 
 class Edge:
@@ -47,15 +52,31 @@ class Edge:
             raise DemoError(f"the dispatcher list can't be read: {error}") from error
         self.counters: Counter[str] = Counter()
         self._failure_route = failure_route
-        self._sip = SipSocket(listen, self._receive)
+        self._loop = asyncio.get_running_loop()
+        self._live: dict[tuple[str, str | None], tuple[str, float]] = {}
+        self._sip = SipSocket(listen, self._receive, admit=self._admits)
         self.address = self._sip.address
         self._proxy = Proxy(self.address, self._sip.send, self, fr_timer=fr_timer)
-        self.rpc = Rpc(self.dispatcher, self.counters, controller=controller)
+        self.rpc = Rpc(self.dispatcher, self.counters, self.live_calls, controller=controller)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that wait for their final response."""
+        return self._proxy.under_way
+
+    def live_calls(self, host: str) -> int:
+        """Calls of the side at this address that are being set up or stand."""
+        now = self._loop.time()
+        return sum(side == host and until > now for side, until in self._live.values())
 
     async def close(self) -> None:
         await self.rpc.close()
         self._proxy.close()
         self._sip.close()
+
+    def _admits(self, source: Address) -> bool:
+        """The edge's own fence: nothing of a fenced side passes, whatever was queued in it while it hung."""
+        return not self.dispatcher.is_active(FENCE_SET, f"sip:{source}")
 
     def _receive(self, message: Message, source: Address) -> None:
         self._proxy.receive(message, source)
@@ -69,6 +90,8 @@ class Edge:
         return destinations or NO_SIDE
 
     def outgoing(self, request: Request, destination: Address) -> Request:
+        if request.method == "INVITE" and request.to.tag is None:
+            self._live[_call(request)] = destination.host, self._loop.time() + LONGEST_CALL_S
         return request
 
     def incoming(self, request: Request, response: Response, destination: Address) -> Response:
@@ -87,7 +110,11 @@ class Edge:
             self.counters[f"{destination.host}::timeout"] += 1
 
     def finished(self, request: Request) -> None:
-        return None
+        self._live.pop(_call(request), None)
+
+
+def _call(request: Request) -> tuple[str, str | None]:
+    return request.call_id, request.from_.tag
 
 
 def main() -> None:

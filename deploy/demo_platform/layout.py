@@ -15,7 +15,13 @@ CONTROLLER: Final = "127.0.0.1"
 """Where the controller's probes and commands come from; the only one a fenced side and the edge's JSON-RPC answer."""
 
 SET: Final = 1
-"""The dispatcher set of the sides."""
+"""The dispatcher set of the sides: which of them takes calls."""
+
+FENCE_SET: Final = 9
+"""The same URIs: a side that is active here is fenced, and the edge drops what comes from it."""
+
+LIVE_CALLS: Final = "side"
+"""The dialog profile that counts a side's calls."""
 
 ECHO_USER: Final = "echo"
 REGISTER_USER: Final = "probe"

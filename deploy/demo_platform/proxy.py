@@ -163,7 +163,9 @@ class Proxy:
         except SipParseError as error:
             return Refuse(error.status)
         destination = Address(onward.address, onward.port or 5060)
-        if destination == self._own or not _is_loopback(destination.host):
+        if destination == self._own:
+            return Refuse(481)
+        if not _is_loopback(destination.host):
             return Refuse(404)
         return (destination,)
 

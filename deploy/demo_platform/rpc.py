@@ -1,7 +1,7 @@
 """The edge's JSON-RPC over HTTP, as Kamailio's xhttp and jsonrpcs give it, with the epoch gate.
 
 A command that changes the dispatcher carries X-Epoch. One older than the newest seen, or none at all, is answered
-with 409 and changes nothing. Errors are HTTP 500 with a JSON-RPC body; what is not JSON gets no answer at all.
+with 409 and changes nothing. Errors are HTTP 500 (or 404) with a JSON-RPC body; what is not JSON gets no answer at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from demo_platform.dispatcher import Destination, Dispatcher, DispatcherError
-from demo_platform.layout import CONTROLLER, Address
+from demo_platform.layout import CONTROLLER, LIVE_CALLS, Address
 from demo_platform.switches import listen
 
 GATED = re.compile(r"dispatcher\.(set_state|reload|add|remove)")
@@ -26,11 +26,17 @@ class Rpc:
     """`counters`: what `htable.dump n` tells, by name. Only `controller` is heard."""
 
     def __init__(
-        self, dispatcher: Dispatcher, counters: Mapping[str, int], *, controller: str = CONTROLLER
+        self,
+        dispatcher: Dispatcher,
+        counters: Mapping[str, int],
+        live_calls: Callable[[str], int],
+        *,
+        controller: str = CONTROLLER,
     ) -> None:
         self.epoch = 0
         self._dispatcher = dispatcher
         self._counters = counters
+        self._live_calls = live_calls
         self._controller = controller
         self._started, self._started_wall = time.monotonic(), time.time()
         self._methods: Mapping[str, Callable[[list[Any]], object]] = {
@@ -38,6 +44,7 @@ class Rpc:
             "dispatcher.list": self._list,
             "dispatcher.reload": self._reload,
             "dispatcher.set_state": self._set_state,
+            "dlg.profile_get_size": self._count,
             "htable.dump": self._dump,
         }
         application = web.Application(client_max_size=64 * 1024)
@@ -85,7 +92,9 @@ class Rpc:
                 raise DispatcherError("Method Not Found")
             return _answer(document, {"result": method(values)})
         except DispatcherError as error:
-            return _answer(document, {"error": {"code": 500, "message": str(error)}}, status=500)
+            return _answer(
+                document, {"error": {"code": error.code, "message": str(error)}}, status=error.code
+            )
 
     def _uptime(self, params: list[Any]) -> object:
         return {
@@ -116,6 +125,11 @@ class Rpc:
             raise DispatcherError("State Update Failed")
         self._dispatcher.set_state(str(letters), number, uri)
         return "Ok. Dispatcher state updated."
+
+    def _count(self, params: list[Any]) -> object:
+        if not params or params[0] != LIVE_CALLS:
+            raise DispatcherError(f"Profile not found: {params[0] if params else ''}", 404)
+        return self._live_calls(str(params[1]) if len(params) > 1 else "")
 
     def _dump(self, params: list[Any]) -> object:
         if not params or params[0] != TABLE:

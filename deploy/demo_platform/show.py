@@ -20,6 +20,7 @@ from demo_platform.screen import Screen
 from demo_platform.supervisor import Supervisor
 
 PAGER_ROLE = "pager"
+PAGE_LINES = ("what", "impact", "did", "need")
 WARM_UP_S = 3.0
 """Calls run this long before the fault: the comparison."""
 ARMABLE_S = 90.0
@@ -278,9 +279,9 @@ class Show:
     def _page(self, incident: str) -> tuple[tuple[str, ...], str]:
         """The four lines of the last page about the incident, and its acknowledge link."""
         for document in reversed(read_pages(self._pages)):
-            lines, link = document.get("lines"), document.get("link")
-            if document.get("incident") == incident and isinstance(lines, list) and link:
-                return tuple(str(line) for line in lines), str(link)
+            if document.get("incident") == incident:
+                lines = tuple(str(document.get(name, "")) for name in PAGE_LINES)
+                return lines, str(document.get("acknowledge", ""))
         return (), ""
 
     def _waiting(self, reasons: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from typing import Self
 
 from demo_platform.errors import AddressInUse, NotReady
 from demo_platform.fence import mark
-from demo_platform.layout import SET, SIDES, Address, Layout, Role
+from demo_platform.layout import FENCE_SET, SET, SIDES, Address, Layout, Role
 from demo_platform.processes import Processes, python
 from lab import sip
 
@@ -58,9 +58,7 @@ class Supervisor:
         self.layout.write(self.directory)
         for side in SIDES:
             mark(self.directory, side).unlink(missing_ok=True)
-        self.list_file.write_text(
-            f"{SET} {self.layout.uri(Role.PRIMARY)} 0 10 epoch=1\n{SET} {self.layout.uri(Role.BACKUP)} 4 5 epoch=1\n"
-        )
+        self.list_file.write_text(first_list(self.layout))
         self.check_addresses()
         try:
             for role in ORDER:
@@ -145,6 +143,15 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def first_list(layout: Layout) -> str:
+    """The dispatcher list a platform begins with: the primary active, nobody fenced, epoch 1."""
+    primary, backup = layout.uri(Role.PRIMARY), layout.uri(Role.BACKUP)
+    return (
+        f"{SET} {primary} 0 10 epoch=1\n{SET} {backup} 4 5 epoch=1\n"
+        f"{FENCE_SET} {primary} 4 0 epoch=1\n{FENCE_SET} {backup} 4 0 epoch=1\n"
+    )
 
 
 def _taken(address: Address, kind: socket.SocketKind) -> bool:
