@@ -203,7 +203,7 @@ class KamailioPlatform:
             "fence": {
                 "fence": ("touch", mark),
                 "confirm": ("test", "-e", mark),
-                "release": ("rm", "-f", mark),
+                "release": ("rm", mark),
             }
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,20 @@ from typing import Protocol
 
 import pytest
 
+from controller.actions.kamailio_dispatcher import KamailioDispatcher
+from controller.actions.kamailio_dispatcher.parameters import DispatcherParameters
 from controller.model.commands import Drive
 from controller.model.errors import ActionError, ActionRefused
 from controller.model.groups import DriverVerb
 from controller.model.moments import Value
-from controller.model.policy import EdgesRule
+from controller.model.policy import EdgesRule, Side
 from controller.ports import SwitchDriver
+from demo_platform.edge import Edge
+from demo_platform.layout import Address
 from tests.builders import kamailio
 from tests.builders.driving import Edges, FakeDriver
-from tests.builders.platform import GROUP
+from tests.builders.platform import GROUP, group_policy
+from tests.builders.responders import free_port
 
 
 class World(Protocol):
@@ -77,10 +83,74 @@ class KamailioWorld:
             await rpc.change("dispatcher.set_state", "a" if name == side else "d", 1, uri, epoch=epoch)
 
 
-@pytest.fixture(params=["fake", "kamailio, fence command", "kamailio, edge rule"])
+class DemoWorld:
+    """The demo's own edges, in this process: they must be to the driver what Kamailio is."""
+
+    def __init__(self, directory: Path) -> None:
+        self.uris = {"primary": "sip:127.0.0.21:5060", "backup": "sip:127.0.0.22:5060"}
+        self.listen = {name: Address("127.0.0.1", free_port()) for name in ("edge1", "edge2")}
+        self.rpc = {name: Address("127.0.0.1", free_port(socket.SOCK_STREAM)) for name in ("edge1", "edge2")}
+        self.lists = {name: directory / f"{name}.list" for name in ("edge1", "edge2")}
+        self.edges: dict[str, Edge] = {}
+        sides = tuple(Side(name=name, component=name, destination=uri) for name, uri in self.uris.items())
+        marks = {name: str(directory / f"{name}.fenced") for name in self.uris}
+        parameters = {
+            "edges": {
+                name: {"rpc": f"http://{address.host}:{address.port}/", "list_file": self.lists[name]}
+                for name, address in self.rpc.items()
+            },
+            "sides": {
+                name: {
+                    "fence": {
+                        "fence": ("touch", mark),
+                        "confirm": ("test", "-e", mark),
+                        "release": ("rm", mark),
+                    }
+                }
+                for name, mark in marks.items()
+            },
+            "rpc_timeout": 2.0,
+        }
+        self.driver = KamailioDispatcher(
+            group_policy(sides=sides), DispatcherParameters.model_validate(parameters)
+        )
+        for path in self.lists.values():
+            path.write_text(
+                "".join(
+                    f"1 {uri} {flags} 5 epoch=1\n"
+                    for uri, flags in zip(self.uris.values(), (0, 4), strict=True)
+                )
+            )
+
+    async def answers(self, edge: str) -> str:
+        active = self.edges[edge].dispatcher.active(1)
+        return next((name for name, uri in self.uris.items() if active and active[0].uri == uri), "503")
+
+    async def stop(self, edge: str) -> None:
+        await self.edges.pop(edge).close()
+
+    async def start(self, edge: str) -> None:
+        self.edges[edge] = Edge(self.listen[edge], self.lists[edge])
+        await self.edges[edge].rpc.open(self.rpc[edge])
+
+    async def meddle(self, edge: str, side: str) -> None:
+        for name, uri in self.uris.items():
+            self.edges[edge].dispatcher.set_state("a" if name == side else "d", 1, uri)
+
+
+@pytest.fixture(params=["fake", "demo", "kamailio, fence command", "kamailio, edge rule"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld()
+        return
+    if request.param == "demo":
+        demo = DemoWorld(tmp_path)
+        for edge in ("edge1", "edge2"):
+            await demo.start(edge)
+        yield demo
+        for edge in tuple(demo.edges):
+            await demo.stop(edge)
+        await demo.driver.close()
         return
     if reason := kamailio.missing():
         pytest.skip(reason)
@@ -153,10 +223,9 @@ async def test_an_older_epoch_is_refused_and_changes_nothing(world: World) -> No
 async def test_an_old_epoch_is_refused_by_the_edge_and_not_only_by_this_process(world: World) -> None:
     """A second controller's driver knows nothing of what the first did."""
     await switch(world, epoch=7)
-    if isinstance(world, KamailioWorld):
-        from controller.actions.kamailio_dispatcher import KamailioDispatcher
-
-        second = KamailioDispatcher(world.platform.group, world.platform.parameters)
+    second: SwitchDriver
+    if isinstance(world.driver, KamailioDispatcher):
+        second = KamailioDispatcher(world.driver.group, world.driver.parameters)
     else:
         second = FakeDriver(world.edges)
     try:
@@ -226,7 +295,7 @@ async def test_draining_sends_new_calls_to_the_other_side(world: World) -> None:
     await world.answers("edge1")
     data = dict((await world.driver.perform(drive(DriverVerb.DRAIN, "primary"))).data)
     assert await world.answers("edge1") == "backup"
-    assert data["live_calls"] == (0 if isinstance(world, FakeWorld) else 1)
+    assert data["live_calls"] == {FakeWorld: 0, DemoWorld: None, KamailioWorld: 1}[type(world)]
 
 
 async def test_an_unknown_side_is_refused(world: World) -> None:

@@ -173,6 +173,25 @@ async def test_a_fallback_standby_takes_over_by_itself_and_returns_as_the_fallba
         assert str(flags).count("'AX'") == 2, "both take calls"
 
 
+async def test_a_fallback_is_not_let_in_ahead_of_the_active_side_while_a_reload_is_refused(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, standby="fallback") as platform:
+        for verb, side, epoch in (
+            (DriverVerb.FENCE, "primary", 2),
+            (DriverVerb.REDIRECT, "backup", 2),
+            (DriverVerb.UNFENCE, "primary", 2),  # the first reload
+            (DriverVerb.FENCE, "backup", 3),
+            (DriverVerb.REDIRECT, "primary", 3),
+        ):
+            await platform.driver.perform(drive(verb, side, epoch))
+        with pytest.raises(ActionError, match="Ongoing reload"):
+            await platform.driver.perform(drive(DriverVerb.UNFENCE, "backup", 3))
+        assert await platform.call("edge1") == "primary"
+        seen = dict((await platform.driver.perform(drive(DriverVerb.READ_BACK, "primary", 3))).data)
+        assert (seen["active"], seen["drifted"]) == ("primary", "")
+
+
 async def test_an_edge_elsewhere_gets_its_list_by_a_command(tmp_path: Path) -> None:
     async with running(tmp_path) as platform:
         there = tmp_path / "elsewhere.list"

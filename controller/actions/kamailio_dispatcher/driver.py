@@ -13,6 +13,7 @@ from controller.actions.kamailio_dispatcher.edge import Edge, View
 from controller.actions.kamailio_dispatcher.parameters import (
     Argv,
     DispatcherParameters,
+    FenceParameters,
     SideParameters,
     Standby,
 )
@@ -53,8 +54,8 @@ class KamailioDispatcher:
         """Raises ConfigurationError when edges or sides are not those of the group."""
         if problems := mismatches(group, parameters):
             raise ConfigurationError(problems)
-        self._group = group
-        self._parameters = parameters
+        self.group = group
+        self.parameters = parameters
         self._environment = {"THIRDRING_GROUP": group.name}
         self._edges = {
             name: Edge(
@@ -74,8 +75,8 @@ class KamailioDispatcher:
 
     async def perform(self, command: Drive) -> ActionOutcome:
         side = command.side
-        if self._group.side(side) is None or side not in self._parameters.sides:
-            raise ActionRefused(f"group {self._group.name} has no side {side}")
+        if self.group.side(side) is None or side not in self.parameters.sides:
+            raise ActionRefused(f"group {self.group.name} has no side {side}")
         match command.verb:
             case DriverVerb.PRECHECK:
                 return await self._precheck(command)
@@ -107,14 +108,14 @@ class KamailioDispatcher:
     async def _precheck(self, command: Drive) -> ActionOutcome:
         """Every needed edge answers, has a gate that would let this epoch pass, and knows both sides."""
         reached = await self._ask(lambda edge: edge.view(with_gate=True))
-        if self._group.edges_rule is EdgesRule.ALL and reached.unreachable:
+        if self.group.edges_rule is EdgesRule.ALL and reached.unreachable:
             raise Unreachable(f"no answer from {', '.join(reached.unreachable)}")
         for name, view in reached.views.items():
             if view.gate is None:
                 raise ActionRefused(f"edge {name} has no epoch gate")
             if view.gate > command.epoch:
                 raise ActionRefused(f"edge {name}: epoch {command.epoch} is older than {view.gate}")
-            unknown = sorted({self._uri(side) for side in self._parameters.sides} - set(view.routing))
+            unknown = sorted({self._uri(side) for side in self.parameters.sides} - set(view.routing))
             if unknown:
                 raise ActionRefused(f"edge {name} has no destination {', '.join(unknown)} (byte for byte)")
         if lacks := self._fence_lacks(reached):
@@ -125,7 +126,7 @@ class KamailioDispatcher:
         """New calls go to the other side; calls in progress stay. `live_calls` None: they can't be counted."""
         old, new = self._uri(command.side), self._uri(self._other(command.side))
         reached = await self._change(command, routing={old: False, new: True}, first=new)
-        profile = self._parameters.live_calls
+        profile = self.parameters.live_calls
         calls: int | None = None
         if profile:
             host = old.partition(":")[2].rpartition(":")[0]
@@ -149,7 +150,7 @@ class KamailioDispatcher:
             raise told
         if isinstance(changed, BaseException):
             # Cut off by the command; an edge that can't be reached may still try it, in vain.
-            if not isinstance(changed, Unreachable) or self._group.edges_rule is EdgesRule.ALL:
+            if not isinstance(changed, Unreachable) or self.group.edges_rule is EdgesRule.ALL:
                 raise changed
             return ActionOutcome(message=told, data=(("edges", ""), ("unreachable", ",".join(self._edges))))
         return ActionOutcome(message=told, data=changed.data)
@@ -174,9 +175,9 @@ class KamailioDispatcher:
     async def _unfence(self, command: Drive) -> ActionOutcome:
         """Let back in. As a fallback it takes calls again, after the other side; else it only stands by."""
         uri, side = self._uri(command.side), self._side(command.side)
-        told = "" if side.fence is None else await self._command(command, side.fence.release)
+        told = "" if side.fence is None else await self._release(command, side.fence)
         other = self._uri(self._other(command.side))
-        fallback = self._parameters.standby is Standby.FALLBACK
+        fallback = self.parameters.standby is Standby.FALLBACK
         reached = await self._change(
             command,
             routing={uri: True} if fallback else {},
@@ -185,10 +186,21 @@ class KamailioDispatcher:
         )
         return ActionOutcome(message=told, data=reached.data)
 
+    async def _release(self, command: Drive, fence: FenceParameters) -> str:
+        """A release that fails because nothing was fenced has been done before."""
+        try:
+            return await self._command(command, fence.release)
+        except processes.CommandFailed:
+            try:
+                await self._command(command, fence.confirm)
+            except processes.CommandFailed:
+                return "was not fenced"
+            raise
+
     async def _redirect(self, command: Drive) -> ActionOutcome:
         """New calls go to this side and to no other, but for a fallback that is not fenced."""
         new, other = self._uri(command.side), self._other(command.side)
-        stays = self._parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
+        stays = self.parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
         rule = {new: False} if self._side(command.side).edge_rule else {}
         reached = await self._change(
             command, routing={self._uri(other): stays, new: True}, fencing=rule, first=new
@@ -198,7 +210,7 @@ class KamailioDispatcher:
     async def _reassert(self, command: Drive) -> ActionOutcome:
         """As it should be, at the current epoch, on edges that are not so."""
         new, old = self._uri(command.side), self._uri(self._other(command.side))
-        fallback = self._parameters.standby is Standby.FALLBACK
+        fallback = self.parameters.standby is Standby.FALLBACK
 
         async def put_right(edge: Edge) -> View:
             view = await edge.view(with_gate=True)
@@ -216,7 +228,7 @@ class KamailioDispatcher:
         first = {view.first for view in reached.views.values()}
         active = ""
         if len(first) == 1:
-            active = next((side for side in self._parameters.sides if self._uri(side) in first), "")
+            active = next((side for side in self.parameters.sides if self._uri(side) in first), "")
         views = reached.views
         lacks = self._fence_lacks(reached) if views else ["no edge answers"]
         return ActionOutcome(
@@ -246,7 +258,7 @@ class KamailioDispatcher:
             return True
         if view.listed is not None and uri not in view.listed:
             return True
-        if self._parameters.standby is Standby.FALLBACK:
+        if self.parameters.standby is Standby.FALLBACK:
             return False
         return view.takes_calls(other) or (view.listed is not None and other in view.listed)
 
@@ -261,14 +273,14 @@ class KamailioDispatcher:
         lacks = [
             f"edge {name} has no epoch gate" for name, view in reached.views.items() if view.gate is None
         ]
-        for name, side in self._parameters.sides.items():
+        for name, side in self.parameters.sides.items():
             if side.fence is not None:
                 needed = {side.fence.fence[0], side.fence.confirm[0], side.fence.release[0]}
                 lacks += [f"{argv} can't be run" for argv in sorted(needed) if shutil.which(argv) is None]
             if side.edge_rule:
                 uri = self._uri(name)
                 lacks += [
-                    f"edge {edge} has no {uri} in set {self._parameters.fence_set}"
+                    f"edge {edge} has no {uri} in set {self.parameters.fence_set}"
                     for edge, view in reached.views.items()
                     if uri not in view.fencing
                 ]
@@ -284,7 +296,7 @@ class KamailioDispatcher:
     ) -> Reached:
         if not routing and not fencing:
             return Reached({}, ())
-        needed = len(self._edges) if self._group.edges_rule is EdgesRule.ALL else 1
+        needed = len(self._edges) if self.group.edges_rule is EdgesRule.ALL else 1
         return await self._ask(
             lambda edge: edge.change(command.epoch, routing=routing, fencing=fencing, first=first),
             needed=needed,
@@ -321,13 +333,13 @@ class KamailioDispatcher:
         return await processes.run(argv, environment=environment)
 
     def _side(self, name: str) -> SideParameters:
-        return self._parameters.sides[name]
+        return self.parameters.sides[name]
 
     def _other(self, name: str) -> str:
-        return self._group.other(name).name
+        return self.group.other(name).name
 
     def _uri(self, name: str) -> str:
-        side = self._group.side(name)
+        side = self.group.side(name)
         return "" if side is None else side.destination
 
 

@@ -128,13 +128,15 @@ class Edge:
             # Fences go up before calls move and come down before a side gets any.
             for uri, fenced in sorted(fencing.items(), key=lambda item: not item[1]):
                 await self._set(fenced, self._fencing_set, uri, epoch)
+            # Priorities can't be set at run time: what would come before `first` is only let in by a reload of the
+            # list that was just written. Refused ("Ongoing reload"), it stays out.
+            early = {uri for uri, taking in routing.items() if taking and _outranks(view, uri, first)}
             for uri, taking in sorted(routing.items(), key=lambda item: item[1]):
-                await self._set(taking, self._routing_set, uri, epoch)
-            view = await self.view()
-            if first and view.first not in ("", first) and view.takes_calls(first):
-                # Priorities can't be set at run time; the list that was just written has them right.
+                if uri not in early:
+                    await self._set(taking, self._routing_set, uri, epoch)
+            if early:
                 await self.rpc.change("dispatcher.reload", epoch=epoch)
-                view = await self.view()
+            view = await self.view()
         for uri, taking in routing.items():
             if view.takes_calls(uri) is not taking:
                 raise ActionError(f"edge {self.name}: {uri} shows {view.routing[uri].flags} after the change")
@@ -217,6 +219,13 @@ class Edge:
         text = lists.rendered(lines, foreign)
         if text != before:
             lists.write(path, text)
+
+
+def _outranks(view: View, uri: str, first: str) -> bool:
+    """Whether it would get new calls before `first`, as the edge has their priorities now."""
+    if first in ("", uri):
+        return False
+    return view.routing[uri].priority >= view.routing[first].priority
 
 
 def _sets(answer: object) -> dict[int, dict[str, Destination]]:
