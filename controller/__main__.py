@@ -8,10 +8,10 @@ import sys
 def main() -> None:
     if sys.argv[1:2] == ["prober"]:
         # The prober's process: nothing of the command line is imported, it has to stay small.
-        from controller import registry
-        from controller.engine import prober_main
+        from controller.engine.prober_main import main as serve
+        from controller.registry import load
 
-        sys.exit(prober_main.main(int(sys.argv[sys.argv.index("--fd") + 1]), lambda kind: registry.load("probe", kind)))
+        sys.exit(serve(int(sys.argv[sys.argv.index("--fd") + 1]), lambda kind: load("probe", kind)))
     from controller.cli.application import main as command
 
     command()

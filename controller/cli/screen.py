@@ -30,13 +30,15 @@ class Screen:
     def show(self, document: object, text: str | Table) -> None:
         if self.as_json:
             print(json.dumps(document, ensure_ascii=False, indent=2))
+        elif isinstance(text, str):
+            self.console.print(text, soft_wrap=True)
         else:
             self.console.print(text)
 
     def say(self, text: str) -> None:
         """For a person only; silent with --json."""
         if not self.as_json:
-            self.console.print(text)
+            self.console.print(text, soft_wrap=True)
 
     def pick(self, text: Mapping[str, str] | None, fallback: str = "") -> str:
         """The side of a two-language text that this person reads."""
