@@ -1,1 +1,1 @@
-"""Probe kinds, one file each, and what several of them share (`answers`, `datagrams`, `parameters`, `sip_stream`)."""
+"""Probe kinds, one file each, and what several of them share (`mass`, `datagrams`, `answers`, `sip_line` ...)."""

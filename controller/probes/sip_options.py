@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import secrets
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from controller.model.health import Outcome, ProbeResult, RungKey
 from controller.model.moments import Values
-from controller.ports import Finished, Flight
+from controller.ports import Flight
 from controller.probes.answers import OUTCOMES, AnswerPolicy, accepted
 from controller.probes.datagrams import Address, DatagramSocket
-from controller.probes.fan import Fan, keep_resolved
+from controller.probes.mass import OURS, MassKind, MassTarget
 from controller.probes.parameters import HostPort, SipUri, Strict, is_literal, split_address
-from controller.probes.sip_stream import StreamFailure, TlsSettings, exchange
+from controller.probes.sip_stream import StreamFailure, StreamFlight, TlsSettings, exchange
 from controller.sip.errors import SipParseError
 from controller.sip.messages import Response, parse_message
 from controller.sip.options import OptionsTemplate, match_response
@@ -45,35 +43,19 @@ class OptionsParameters(Strict):
     tls: TlsSettings = TlsSettings()
 
 
-class _Target:
-    """What sending takes. `addresses` is empty as long as a name has not been resolved."""
+class _Target(MassTarget):
+    __slots__ = ("accepts", "parameters", "template")
 
-    __slots__ = (
-        "accepts",
-        "addresses",
-        "default_host",
-        "host",
-        "key",
-        "port",
-        "released",
-        "require_all",
-        "stream",
-        "template",
-    )
-
-    def __init__(self, key: RungKey, parameters: OptionsParameters) -> None:
-        uri = parse_uri(parameters.uri)
-        port = uri.port or (5061 if parameters.transport == "tls" else 5060)
-        self.key = key
-        self.host, self.port = (
-            split_address(parameters.address, port) if parameters.address else (uri.address, port)
-        )
+    def __init__(self, key: RungKey, parameters: OptionsParameters, host: str, port: int) -> None:
+        super().__init__(key, host, port, require_all=parameters.require == "all")
         self.accepts = accepted(parameters.policy, parameters.accept, only_2xx=parameters.qualify_2xx_only)
-        self.require_all = parameters.require == "all"
-        self.addresses: tuple[Address, ...] = ()
         self.template: OptionsTemplate | None = None
-        self.stream: OptionsParameters | None = parameters if parameters.transport != "udp" else None
-        self.released = False
+        # Kept only as long as something is still to be made of them.
+        self.parameters: OptionsParameters | None = parameters
+
+    @property
+    def streams(self) -> bool:
+        return self.parameters is not None and self.parameters.transport != "udp"
 
 
 class _Transaction:
@@ -118,45 +100,15 @@ class _Transaction:
             self.probe.give_up(self, now, void)
 
 
-class _StreamFlight:
-    """One probe over TCP or TLS (ports.Flight): a task, since a connection has steps."""
-
-    __slots__ = ("done", "finish", "sent_at", "target", "task", "ticket")
-
-    def __init__(self, ticket: object, target: _Target, now: float) -> None:
-        self.ticket = ticket
-        self.target = target
-        self.sent_at = now
-        self.done = False
-        self.task: asyncio.Task[None] | None = None
-        self.finish: Finished | None = None
-
-    def resend(self, now: float) -> None:
-        """The stream repeats what it lost."""
-
-    def give_up(self, now: float, void: str) -> None:
-        outcome, up = (Outcome.VOID, None) if void else (Outcome.NO_REPLY, False)
-        if self.task is not None:
-            self.task.cancel()
-        self.end(ProbeResult(self.target.key, self.sent_at, now, outcome, up, now - self.sent_at, note=void))
-
-    def end(self, result: ProbeResult) -> None:
-        if not self.done and self.finish is not None:
-            self.done = True
-            self.finish(self.ticket, result)
-
-
-class SipOptions:
+class SipOptions(MassKind):
     """ports.MassProbe. A reply must carry the branch, method, Call-ID and From tag of its request and come from
     where the request went (RFC 3261 17.1.3); what else arrives is counted."""
 
     Parameters = OptionsParameters
-    mass = True
     copies_help = True
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._finished: Finished | None = None
+        super().__init__()
         self._sockets: dict[int, DatagramSocket] = {}
         self._local: dict[str, str] = {}  # destination -> our own address towards it
         self._pending: dict[bytes, _Transaction] = {}
@@ -164,52 +116,23 @@ class SipOptions:
         self._number = 0
         self._cookie = COOKIE + self._prefix
         self._garbage: dict[str, float] = {}  # source host -> when it last sent what can't be read
-        self._tasks: set[asyncio.Task[None]] = set()
         self._late = self._wrong_source = self._mismatched = self._malformed = self._foreign = 0
-
-    def open(self, loop: asyncio.AbstractEventLoop, finished: Finished) -> None:
-        self._loop, self._finished = loop, finished
 
     def prepare(self, key: RungKey, parameters: object) -> object:
         assert isinstance(parameters, OptionsParameters)
-        target = _Target(key, parameters)
-        if target.stream is not None:
-            return target
-        if is_literal(target.host):
-            self._locate(target, parameters, [(target.host, target.port)])
-        else:
-            assert self._loop is not None
-            self._spawn(
-                keep_resolved(
-                    self._loop,
-                    target.host,
-                    target.port,
-                    lambda hosts: self._locate(target, parameters, hosts),
-                    lambda: not target.released,
-                )
-            )
+        uri = parse_uri(parameters.uri)
+        port = uri.port or (5061 if parameters.transport == "tls" else 5060)
+        host, port = split_address(parameters.address, port) if parameters.address else (uri.address, port)
+        target = _Target(key, parameters, host, port)
+        if not target.streams:
+            self.locate(target)
         return target
-
-    def release(self, prepared: object) -> None:
-        assert isinstance(prepared, _Target)
-        prepared.released = True
 
     def send(self, ticket: object, prepared: object, timeout: float, now: float) -> Flight:
         assert isinstance(prepared, _Target)
-        if prepared.stream is not None:
-            return self._send_stream(ticket, prepared, timeout, now)
-        addresses = prepared.addresses
-        if len(addresses) == 1:
-            return self._request(ticket, prepared, addresses[0], now)
-        if not addresses:
-            # Ends at once: there is nobody to ask.
-            unresolved = _Transaction(self, ticket, prepared, (prepared.host, prepared.port), b"", now)
-            self._end(unresolved, now, Outcome.TRANSPORT, False, 0, f"{prepared.host} does not resolve")
-            return unresolved
-        fan = Fan(self._report, ticket, expected=len(addresses), require_all=prepared.require_all, now=now)
-        for address in addresses:
-            fan.parts.append(self._request(fan, prepared, address, now))
-        return fan
+        if prepared.streams:
+            return self._send_stream(ticket, prepared, now)
+        return super().send(ticket, prepared, timeout, now)
 
     def drain(self) -> None:
         for each in self._sockets.values():
@@ -230,8 +153,7 @@ class SipOptions:
         }
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        super().close()
         for each in self._sockets.values():
             each.close()
         self._sockets.clear()
@@ -239,12 +161,12 @@ class SipOptions:
 
     # Sending
 
-    def _request(self, ticket: object, target: _Target, address: Address, now: float) -> _Transaction:
+    def start(self, ticket: object, target: MassTarget, address: Address, now: float) -> _Transaction:
+        assert isinstance(target, _Target) and target.template is not None
         self._number += 1
         token = b"%b%x" % (self._prefix, self._number)
         branch = COOKIE + token
         transaction = _Transaction(self, ticket, target, address, branch, now)
-        assert target.template is not None
         transaction.datagram = target.template.render(branch=branch, tag=token, call_id=token)
         self._pending[branch] = transaction
         self.transmit(transaction)
@@ -255,7 +177,7 @@ class SipOptions:
         code = self._sockets[family].send(transaction.datagram, transaction.address)
         if code and not transaction.done:
             now = time.monotonic()
-            if code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+            if code in OURS:
                 self._end(transaction, now, Outcome.VOID, None, 0, f"our own socket: {os.strerror(code)}")
             else:
                 self._end(transaction, now, Outcome.TRANSPORT, False, 0, os.strerror(code))
@@ -370,26 +292,17 @@ class SipOptions:
             note,
             values,
         )
-        ticket = transaction.ticket
-        if type(ticket) is Fan:
-            ticket.take(str(transaction.address[0]), result)
-        else:
-            self._report(ticket, result)
-
-    def _report(self, ticket: object, result: ProbeResult) -> None:
-        if self._finished is not None:
-            self._finished(ticket, result)
+        self.deliver(transaction.ticket, transaction.address, result)
 
     # Streams
 
-    def _send_stream(self, ticket: object, target: _Target, timeout: float, now: float) -> Flight:
-        flight = _StreamFlight(ticket, target, now)
-        flight.finish = self._report
-        flight.task = self._spawn(self._run_stream(flight, target))
+    def _send_stream(self, ticket: object, target: _Target, now: float) -> Flight:
+        flight = StreamFlight(self.report, ticket, target.key, now)
+        flight.task = self.spawn(self._run_stream(flight, target))
         return flight
 
-    async def _run_stream(self, flight: _StreamFlight, target: _Target) -> None:
-        parameters = target.stream
+    async def _run_stream(self, flight: StreamFlight, target: _Target) -> None:
+        parameters = target.parameters
         assert parameters is not None
         self._number += 1
         token = b"%b%x" % (self._prefix, self._number)
@@ -428,33 +341,32 @@ class SipOptions:
 
     # Addresses
 
-    def _locate(
-        self, target: _Target, parameters: OptionsParameters, hosts: Sequence[tuple[str, int]]
-    ) -> None:
-        addresses: list[Address] = []
-        sent_by = ""
-        for host, port in hosts:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def located(self, target: MassTarget, addresses: Sequence[Address]) -> None:
+        assert isinstance(target, _Target)
+        parameters = target.parameters
+        if parameters is not None:
+            family = socket.AF_INET if len(addresses[0]) == 2 else socket.AF_INET6
             ours = self._open_socket(family).socket.getsockname()[1]
-            sent_by = sent_by or f"{bracketed(self._local_address(family, host))}:{ours}"
-            addresses.append((host, port) if family == socket.AF_INET else (host, port, 0, 0))
-        target.template = OptionsTemplate(
-            uri=parameters.uri,
-            sent_by=sent_by,
-            from_uri=parameters.from_uri,
-            max_forwards=parameters.max_forwards,
-        )
-        target.addresses = tuple(addresses)
+            target.template = OptionsTemplate(
+                uri=parameters.uri,
+                sent_by=f"{bracketed(self._local_address(family, addresses[0][0]))}:{ours}",
+                from_uri=parameters.from_uri,
+                max_forwards=parameters.max_forwards,
+            )
+            if is_literal(target.host):
+                target.parameters = None
+        for address in addresses:
+            self._open_socket(socket.AF_INET if len(address) == 2 else socket.AF_INET6)
+        super().located(target, addresses)
 
     def _open_socket(self, family: int) -> DatagramSocket:
         shared = self._sockets.get(family)
         if shared is None:
-            assert self._loop is not None
             raw = socket.socket(family, socket.SOCK_DGRAM)
             if family == socket.AF_INET6:
                 raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             raw.bind(("", 0))
-            shared = self._sockets[family] = DatagramSocket(raw, self._loop, self._receive, self._fail)
+            shared = self._sockets[family] = DatagramSocket(raw, self.loop, self._receive, self._fail)
         return shared
 
     def _local_address(self, family: int, host: str) -> str:
@@ -469,10 +381,3 @@ class SipOptions:
                     return "::1" if family == socket.AF_INET6 else "127.0.0.1"
             self._local[host] = known
         return known
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        assert self._loop is not None
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

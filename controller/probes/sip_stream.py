@@ -7,7 +7,8 @@ import contextlib
 import ssl
 from collections.abc import Callable
 
-from controller.model.health import Outcome
+from controller.model.health import Outcome, ProbeResult, RungKey
+from controller.ports import Finished
 from controller.probes.parameters import Strict
 from controller.sip.errors import SipParseError
 from controller.sip.identity import sip_identities, speaks_for
@@ -35,6 +36,34 @@ class StreamFailure(Exception):
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class StreamFlight:
+    """One probe over TCP or TLS (ports.Flight): a task, since a connection has steps."""
+
+    __slots__ = ("_finished", "_key", "_ticket", "done", "sent_at", "task")
+
+    def __init__(self, finished: Finished, ticket: object, key: RungKey, now: float) -> None:
+        self.sent_at = now
+        self.done = False
+        self.task: asyncio.Task[None] | None = None
+        self._finished = finished
+        self._ticket = ticket
+        self._key = key
+
+    def resend(self, now: float) -> None:
+        """The stream repeats what it lost."""
+
+    def give_up(self, now: float, void: str) -> None:
+        outcome, up = (Outcome.VOID, None) if void else (Outcome.NO_REPLY, False)
+        if self.task is not None:
+            self.task.cancel()
+        self.end(ProbeResult(self._key, self.sent_at, now, outcome, up, now - self.sent_at, note=void))
+
+    def end(self, result: ProbeResult) -> None:
+        if not self.done:
+            self.done = True
+            self._finished(self._ticket, result)
 
 
 async def exchange(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from controller.model.health import Outcome, ProbeResult, RungKey
-from controller.ports import Finished, Flight
 from controller.probes.datagrams import Address
-from controller.probes.fan import Fan, keep_resolved
-from controller.probes.parameters import HostPort, Strict, is_literal, split_address
+from controller.probes.mass import OURS, MassKind, MassTarget
+from controller.probes.parameters import HostPort, Strict, split_address
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 
@@ -28,25 +26,12 @@ class TcpParameters(Strict):
     require: Literal["all", "any"] = "all"
 
 
-class _Target:
-    __slots__ = ("addresses", "host", "key", "port", "released", "require_all")
-
-    def __init__(self, key: RungKey, parameters: TcpParameters) -> None:
-        self.key = key
-        self.host, self.port = split_address(parameters.address, 0)
-        if not self.port:
-            raise ValueError(f"no port in {parameters.address!r}")
-        self.require_all = parameters.require == "all"
-        self.addresses: tuple[Address, ...] = ()
-        self.released = False
-
-
 class _Connect:
     """One connection attempt to one address (ports.Flight)."""
 
     __slots__ = ("address", "done", "probe", "sent_at", "sock", "target", "ticket")
 
-    def __init__(self, probe: Tcp, ticket: object, target: _Target, address: Address, now: float) -> None:
+    def __init__(self, probe: Tcp, ticket: object, target: MassTarget, address: Address, now: float) -> None:
         self.probe = probe
         self.ticket = ticket
         self.target = target
@@ -63,57 +48,25 @@ class _Connect:
             self.probe.give_up(self, now, void)
 
 
-class Tcp:
+class Tcp(MassKind):
     """ports.MassProbe. A handshake is UP; a connection is reset at once, so that no port stays in TIME_WAIT."""
 
     Parameters = TcpParameters
-    mass = True
     copies_help = False
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._finished: Finished | None = None
+        super().__init__()
         self._flying: set[_Connect] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._exhausted = 0
 
-    def open(self, loop: asyncio.AbstractEventLoop, finished: Finished) -> None:
-        self._loop, self._finished = loop, finished
-
     def prepare(self, key: RungKey, parameters: object) -> object:
-        assert isinstance(parameters, TcpParameters) and self._loop is not None
-        target = _Target(key, parameters)
-        if is_literal(target.host):
-            self._locate(target, [(target.host, target.port)])
-        else:
-            self._spawn(
-                keep_resolved(
-                    self._loop,
-                    target.host,
-                    target.port,
-                    lambda hosts: self._locate(target, hosts),
-                    lambda: not target.released,
-                )
-            )
+        assert isinstance(parameters, TcpParameters)
+        host, port = split_address(parameters.address, 0)
+        if not port:
+            raise ValueError(f"no port in {parameters.address!r}")
+        target = MassTarget(key, host, port, require_all=parameters.require == "all")
+        self.locate(target)
         return target
-
-    def release(self, prepared: object) -> None:
-        assert isinstance(prepared, _Target)
-        prepared.released = True
-
-    def send(self, ticket: object, prepared: object, timeout: float, now: float) -> Flight:
-        assert isinstance(prepared, _Target)
-        addresses = prepared.addresses
-        if len(addresses) == 1:
-            return self._connect(ticket, prepared, addresses[0], now)
-        if not addresses:
-            unresolved = _Connect(self, ticket, prepared, (prepared.host, prepared.port), now)
-            self._end(unresolved, now, Outcome.TRANSPORT, False, f"{prepared.host} does not resolve")
-            return unresolved
-        fan = Fan(self._report, ticket, expected=len(addresses), require_all=prepared.require_all, now=now)
-        for address in addresses:
-            fan.parts.append(self._connect(fan, prepared, address, now))
-        return fan
 
     def drain(self) -> None:
         """Nothing is shared here: `give_up` looks at its own connection first."""
@@ -125,8 +78,7 @@ class Tcp:
         return {"exhausted": self._exhausted}
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        super().close()
         for connect in tuple(self._flying):
             self._release_socket(connect)
             connect.done = True
@@ -144,8 +96,7 @@ class Tcp:
         else:
             self._end(connect, now, Outcome.NO_REPLY, False, "")
 
-    def _connect(self, ticket: object, target: _Target, address: Address, now: float) -> _Connect:
-        assert self._loop is not None
+    def start(self, ticket: object, target: MassTarget, address: Address, now: float) -> _Connect:
         connect = _Connect(self, ticket, target, address, now)
         family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
         try:
@@ -158,7 +109,7 @@ class Tcp:
         code = connect.sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             self._flying.add(connect)
-            self._loop.add_writer(connect.sock.fileno(), self._ready, connect)
+            self.loop.add_writer(connect.sock.fileno(), self._ready, connect)
         else:
             self._judge(connect, code)
         return connect
@@ -171,7 +122,7 @@ class Tcp:
         now = time.monotonic()
         if code == 0:
             self._end(connect, now, Outcome.UP, True, "")
-        elif code in (errno.EADDRNOTAVAIL, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+        elif code in OURS:
             # Our own ports or memory are used up.
             self._exhausted += 1
             self._end(connect, now, Outcome.VOID, None, f"our own sockets: {os.strerror(code)}")
@@ -185,10 +136,7 @@ class Tcp:
         self._release_socket(connect)
         latency = now - connect.sent_at
         result = ProbeResult(connect.target.key, connect.sent_at, now, outcome, up, latency, note=note)
-        if type(connect.ticket) is Fan:
-            connect.ticket.take(str(connect.address[0]), result)
-        else:
-            self._report(connect.ticket, result)
+        self.deliver(connect.ticket, connect.address, result)
 
     def _release_socket(self, connect: _Connect) -> None:
         sock, connect.sock = connect.sock, None
@@ -196,19 +144,5 @@ class Tcp:
             return
         if connect in self._flying:
             self._flying.discard(connect)
-            assert self._loop is not None
-            self._loop.remove_writer(sock.fileno())
+            self.loop.remove_writer(sock.fileno())
         sock.close()
-
-    def _report(self, ticket: object, result: ProbeResult) -> None:
-        if self._finished is not None:
-            self._finished(ticket, result)
-
-    def _locate(self, target: _Target, hosts: Sequence[tuple[str, int]]) -> None:
-        target.addresses = tuple((host, port, 0, 0) if ":" in host else (host, port) for host, port in hosts)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from controller.model.health import Outcome
-from controller.probes.icmp import Icmp, IcmpParameters, echo_reply_filter
+from controller.probes.icmp import Icmp, IcmpParameters
+from controller.probes.icmp_packets import echo_reply_filter
 
 Drive = Callable[[Icmp], Any]
 

@@ -276,7 +276,7 @@ async def test_a_real_edge(tmp_path: Path) -> None:
         )
         try:
             async with asyncio.timeout(20):
-                while not (first := await run(probe, 1.0)).up:  # noqa: ASYNC110
+                while not (first := await run(probe, 1.0)).up:
                     await asyncio.sleep(0.1)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
                 caller.bind(("127.0.0.1", 0))

@@ -33,7 +33,7 @@ async def arrival(peer: DatagramPeer) -> None:
 
 async def drained_until(driver: Any, counter: str, count: int = 1) -> None:
     async with asyncio.timeout(20):
-        while driver.kind.counters()[counter] < count:  # noqa: ASYNC110
+        while driver.kind.counters()[counter] < count:
             await asyncio.sleep(0.001)
 
 
@@ -220,7 +220,7 @@ async def test_a_provisional_answer_means_wait(drive: Drive) -> None:
         driver = drive(SipOptions())
         flight, future = driver.send(driver.prepare(parameters(peer.port)))
         async with asyncio.timeout(20):
-            while not flight.provisional:  # noqa: ASYNC110
+            while not flight.provisional:
                 await asyncio.sleep(0.001)
         assert not flight.done
         peer.transport.sendto(sip_answer()(peer.received[0])[0], ("127.0.0.1", own_port(driver)))
@@ -233,7 +233,7 @@ async def test_only_a_provisional_answer(drive: Drive) -> None:
         driver = drive(SipOptions())
         flight, future = driver.send(driver.prepare(parameters(peer.port)))
         async with asyncio.timeout(20):
-            while not flight.provisional:  # noqa: ASYNC110
+            while not flight.provisional:
                 await asyncio.sleep(0.001)
         driver.give_up(flight)
     assert (future.result().outcome, future.result().code) == (Outcome.NO_REPLY, 100)
