@@ -30,6 +30,8 @@ from controller.model.runbooks import (
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Variable = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+"""A name that conditions can read: of a step, of an input."""
 Kind = Literal["string", "int", "double", "bool"]
 
 
@@ -70,7 +72,7 @@ class ManualEntry(Section):
 class StepEntry(Section):
     """Exactly one of `action`, `approve`, `manual`, `parallel`."""
 
-    name: Name
+    name: Variable
     title: Words | None = None
     when: str | None = None
     on_failure: Literal["stop", "continue"] = "stop"
@@ -97,7 +99,7 @@ class RunbookEntry(Section):
     title: Words
     summary: Words
     clause: str = ""
-    inputs: tuple[Name, ...] | dict[Name, Kind] = ()
+    inputs: tuple[Variable, ...] | dict[Variable, Kind] = ()
     expected: PositiveSeconds | None = None
     steps: Annotated[tuple[StepEntry, ...], Field(min_length=1, max_length=100)]
 
