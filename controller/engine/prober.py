@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass, replace
 
 from controller.engine.flights import Flights
+from controller.engine.kinds import ProbeFactory, ProbeKinds
 from controller.engine.ladders import Extra, LadderRun
 from controller.engine.lag import LagMeter
 from controller.engine.outbox import Outbox
-from controller.engine.watch import Unbuildable, Watch, resend_offsets, void, void_for_lag
+from controller.engine.watch import Unbuildable, Watch, void
 from controller.engine.wheel import SLOT, TimingWheel
 from controller.model.events import Event, LadderFinished, VantageBeat
-from controller.model.health import Hysteresis, Outcome, ProbeResult, RungKey
-from controller.ports import Clock, MassProbe, Target
-
-log = logging.getLogger(__name__)
+from controller.model.health import Outcome, ProbeResult, RungKey
+from controller.ports import Clock, Target
 
 BEAT = 0.1
 """Seconds between two heartbeats."""
@@ -33,18 +30,12 @@ FINEST_LAG = 0.025
 FIRST_PROBE_WITHIN = 2.0
 """Seconds after its assignment in which a target with a long interval is probed for the first time."""
 
-COROUTINE_GRACE = 0.5
-"""Seconds past its timeout after which a coroutine probe counts as defective and is cancelled."""
-
 MOST_FLIGHTS = 60_000
 MOST_TASKS = 500
 """Probes in the air, mass and coroutine; what is due beyond is skipped and counted."""
 
 CHUNK = 100
 """Targets built between two turns of the loop."""
-
-ProbeFactory = Callable[[str], type[Any]]
-"""A probe kind's class, as the registry has it. Raises KeyError or ImportError."""
 
 
 @dataclass(slots=True)
@@ -64,14 +55,11 @@ class LocalProber:
         self.counters = ProberCounters()
         self.meter = LagMeter()
         self._clock = clock
-        self._factory = probe_factory
+        self._kinds = ProbeKinds(probe_factory)
         self._outbox = Outbox()
         self._flights = Flights(self.meter)
         self._wheels: dict[float, TimingWheel[Watch]] = {}
         self._watches: dict[RungKey, Watch] = {}
-        self._kinds: dict[str, type[Any]] = {}
-        self._mass: dict[str, MassProbe] = {}
-        self._hysteresis: dict[Hysteresis, Hysteresis] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ladders: set[LadderRun] = set()
         self._mass_flying = 0
@@ -81,7 +69,6 @@ class LocalProber:
         self._beat_timer: asyncio.TimerHandle | None = None
         self._beat_due = 0.0
         self._assigning = asyncio.Lock()
-        self._complained: set[str] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -149,10 +136,9 @@ class LocalProber:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for kind in self._mass.values():
-            kind.close()
+        self._kinds.close()
         for watch in self._watches.values():
-            await self._close_probe(watch)
+            await self._kinds.close_probe(watch)
         self._outbox.close()
 
     def statistics(self) -> dict[str, float]:
@@ -170,20 +156,25 @@ class LocalProber:
             "lag_p50": p50,
             "lag_p99": p99,
         }
-        for name, kind in self._mass.items():
-            figures.update({f"{name}.{counter}": value for counter, value in kind.counters().items()})
+        for name, counters in self._kinds.counters():
+            figures.update({f"{name}.{counter}": value for counter, value in counters.items()})
         return figures
 
     # Assignment
 
     def _place(self, target: Target) -> None:
         now = time.monotonic()
-        watch = self._build(target)
+        watch = self._kinds.build(target, self._running(), self._finished)
         earlier = self._watches.get(target.key)
         if earlier is not None:
             watch.inherit(earlier)
             self._drop(earlier)
         self._watches[target.key] = watch
+        if isinstance(watch.probe, Unbuildable) and earlier is None:
+            # Said once, so that someone may read why this rung stays unknown.
+            result = void(watch.key, now, now, watch.probe.reason)
+            event = watch.changed(self._clock.now(), self.vantage, watch.health, result)
+            self._outbox.put(replace(event, note=watch.probe.reason))
         if watch.on_demand:
             return
         wheel = self._wheels.get(watch.interval)
@@ -196,54 +187,6 @@ class LocalProber:
             share = watch.slot * SLOT / watch.interval
             self._running().call_later(share * FIRST_PROBE_WITHIN, self._launch_first, watch)
 
-    def _build(self, target: Target) -> Watch:
-        rung = target.rung
-        mass: MassProbe | None = None
-        probe: Any = None
-        prepared: object = None
-        try:
-            kind = self._kind(rung.probe)
-            if kind.mass:
-                mass = self._mass_probe(rung.probe, kind)
-                prepared = mass.prepare(target.key, rung.parameters)
-            else:
-                probe = kind(rung.parameters)
-        except Exception as error:
-            # The configuration was checked; what is left is this host's own trouble (a missing library, no
-            # permission for a raw socket), and the other targets must still be watched.
-            reason = f"{rung.probe} can't be used here: {error}"
-            self._complain(rung.probe, reason)
-            mass, probe = None, Unbuildable(reason)
-        return Watch(
-            key=target.key,
-            interval=rung.interval,
-            timeout=rung.timeout,
-            hysteresis=self._hysteresis.setdefault(rung.hysteresis, rung.hysteresis),
-            confirm=rung.confirm if rung.failover_relevant else 0,
-            confirm_interval=rung.confirm_interval,
-            resends=resend_offsets(rung, mass is not None and mass.copies_help),
-            on_demand=rung.on_demand,
-            reports_values=rung.reports_values,
-            kind=rung.probe,
-            mass=mass,
-            prepared=prepared,
-            probe=probe,
-        )
-
-    def _kind(self, name: str) -> type[Any]:
-        kind = self._kinds.get(name)
-        if kind is None:
-            kind = self._kinds[name] = self._factory(name)
-        return kind
-
-    def _mass_probe(self, name: str, kind: type[Any]) -> MassProbe:
-        mass = self._mass.get(name)
-        if mass is None:
-            made: MassProbe = kind()
-            made.open(self._running(), self._finished)
-            mass = self._mass[name] = made
-        return mass
-
     def _drop(self, watch: Watch) -> None:
         watch.gone = True
         if watch.slot >= 0:
@@ -254,15 +197,7 @@ class LocalProber:
         if watch.mass is not None:
             watch.mass.release(watch.prepared)
         elif watch.probe is not None:
-            self._spawn(self._close_probe(watch))
-
-    async def _close_probe(self, watch: Watch) -> None:
-        if watch.probe is None or isinstance(watch.probe, Unbuildable):
-            return
-        try:
-            await watch.probe.close()
-        except Exception as error:
-            self._complain(watch.kind, f"{watch.kind} did not close: {error}")
+            self._spawn(self._kinds.close_probe(watch))
 
     # Time
 
@@ -302,8 +237,7 @@ class LocalProber:
                     self._launch(watch)
                 ended = time.monotonic()
                 self.meter.record(ended, ended - due.at, len(due.items))
-                for kind in self._mass.values():
-                    kind.drain()
+                self._kinds.drain()
         self._arm()
 
     def _beat(self) -> None:
@@ -361,30 +295,13 @@ class LocalProber:
         self._spawn(self._run(watch, ticket, timeout))
         return True
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._running().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, watch: Watch, ticket: object, timeout: float) -> None:
-        """A coroutine probe. Whatever it does, exactly one result comes of it."""
-        sent_at = time.monotonic()
-        probe = watch.probe
-        try:
-            if probe is None or isinstance(probe, Unbuildable):
-                result = void(watch.key, sent_at, sent_at, probe.reason if probe is not None else "no probe")
-            else:
-                async with asyncio.timeout(timeout + COROUTINE_GRACE):
-                    result = await probe.run(watch.key, timeout)
-                result = void_for_lag(result, timeout, self.meter.worst_since(sent_at))
-        except TimeoutError:
-            note = f"{watch.kind} did not end within its timeout"
-            result = void(watch.key, sent_at, time.monotonic(), note)
-        except Exception as error:
-            note = f"{watch.kind} raised {type(error).__name__}: {error}"
-            self._complain(f"{watch.kind} {type(error).__name__}", note)
-            result = void(watch.key, sent_at, time.monotonic(), note)
-        self._take(ticket, result)
+        self._take(ticket, await self._kinds.run(watch, timeout, self.meter.worst_since))
 
     def _finished(self, ticket: object, result: ProbeResult) -> None:
         """A mass probe came to its end."""
@@ -429,12 +346,6 @@ class LocalProber:
         self._outbox.put(
             LadderFinished(at=self._clock.now(), command=run.command, results=tuple(run.results))
         )
-
-    def _complain(self, about: str, message: str) -> None:
-        """Log the first of its kind only."""
-        if about not in self._complained:
-            self._complained.add(about)
-            log.warning("%s", message, extra={"action": "probe_defect"})
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

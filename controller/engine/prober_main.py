@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from controller.engine import frames
 from controller.engine.clock import SystemClock
-from controller.engine.prober import LocalProber, ProbeFactory
+from controller.engine.kinds import ProbeFactory
+from controller.engine.prober import LocalProber
 from controller.model.events import VantageBeat
 from controller.ports import Target
 

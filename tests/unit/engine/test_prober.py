@@ -1,0 +1,182 @@
+"""The prober with probe kinds of the tests' own, and standing still under load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from controller.engine.clock import SystemClock
+from controller.engine.prober import LocalProber
+from controller.model.events import Event, HealthChanged, LadderFinished
+from controller.model.health import HealthState, Hysteresis, Outcome, ProbeResult, RungKey
+from controller.model.policy import RungPolicy
+from controller.ports import Target
+from controller.probes.sip_options import OptionsParameters, SipOptions
+from tests.builders.responders import datagram_peer, silence, sip_answer
+
+KEY = RungKey("primary", "probe")
+
+
+class Scripted:
+    """A coroutine probe that does what its parameters, a function, say."""
+
+    mass = False
+
+    def __init__(self, parameters: Callable[[RungKey, float], Any]) -> None:
+        self._script = parameters
+
+    async def run(self, key: RungKey, timeout: float) -> ProbeResult:
+        outcome: ProbeResult = await self._script(key, timeout)
+        return outcome
+
+    async def close(self) -> None: ...
+
+
+KINDS = {"scripted": Scripted, "sip_options": SipOptions}
+
+
+def policy(probe: str, parameters: object, **settings: Any) -> RungPolicy:
+    return RungPolicy(
+        name="probe", probe=probe, parameters=parameters, **{"interval": 0.05, "timeout": 0.04, **settings}
+    )
+
+
+@asynccontextmanager
+async def probing(*targets: Target) -> AsyncIterator[tuple[LocalProber, list[Event], asyncio.Condition]]:
+    prober = LocalProber("north", SystemClock(), lambda name: KINDS[name])
+    seen: list[Event] = []
+    news = asyncio.Condition()
+
+    async def listen() -> None:
+        async for event in prober.events():
+            async with news:
+                seen.append(event)
+                news.notify_all()
+
+    await prober.start()
+    task = asyncio.create_task(listen())
+    await prober.assign(targets)
+    try:
+        yield prober, seen, news
+    finally:
+        await prober.close()
+        await task
+
+
+async def ladder(prober: LocalProber, seen: list[Event], news: asyncio.Condition) -> ProbeResult:
+    await prober.run_ladder("CMD-1", [KEY], 5.0, 1)
+    answers: list[LadderFinished] = []
+
+    def arrived() -> bool:
+        answers[:] = [event for event in seen if isinstance(event, LadderFinished)]
+        return bool(answers)
+
+    async with asyncio.timeout(20), news:
+        await news.wait_for(arrived)
+    return answers[0].results[0]
+
+
+async def test_a_probe_that_raises_is_a_void_result_with_a_note() -> None:
+    async def broken(key: RungKey, timeout: float) -> ProbeResult:
+        raise RuntimeError("out of cheese")
+
+    target = Target(KEY, policy("scripted", broken, on_demand=True))
+    async with probing(target) as (prober, seen, news):
+        result = await ladder(prober, seen, news)
+    assert result.outcome is Outcome.VOID and result.up is None
+    assert "RuntimeError: out of cheese" in result.note
+    assert prober.statistics()["voided"] == 1
+
+
+async def test_a_probe_that_never_ends_is_cancelled_and_void() -> None:
+    cancelled = asyncio.Event()
+
+    async def endless(key: RungKey, timeout: float) -> ProbeResult:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        raise AssertionError
+
+    target = Target(KEY, policy("scripted", endless, on_demand=True))
+    async with probing(target) as (prober, seen, news):
+        result = await ladder(prober, seen, news)
+    assert result.outcome is Outcome.VOID and "did not end" in result.note
+    assert cancelled.is_set()
+
+
+async def test_a_probe_in_the_air_is_not_doubled_but_skipped_and_counted() -> None:
+    running = most = 0
+    release = asyncio.Event()
+
+    async def slow(key: RungKey, timeout: float) -> ProbeResult:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await release.wait()
+        running -= 1
+        now = time.monotonic()
+        return ProbeResult(key, now, now, Outcome.UP, True)
+
+    target = Target(KEY, policy("scripted", slow, interval=0.02, timeout=30.0))
+    async with probing(target) as (prober, _, _):
+        async with asyncio.timeout(20):
+            while prober.statistics()["skipped"] < 3:
+                await asyncio.sleep(0.01)
+        release.set()
+    assert most == 1
+
+
+async def test_a_loop_that_stands_still_invents_no_outage() -> None:
+    """Probes with 40 ms, and the loop blocked for longer again and again: answers wait in the socket, and what is
+    missing is void."""
+    async with datagram_peer(sip_answer()) as peer:
+        targets = [
+            Target(
+                RungKey(f"phone-{number}", "sip"),
+                policy(
+                    "sip_options",
+                    OptionsParameters(uri=f"sip:{number}@127.0.0.1:{peer.port}"),
+                    hysteresis=Hysteresis(fall=1),
+                ),
+            )
+            for number in range(200)
+        ]
+        async with probing(*targets) as (prober, seen, news):
+            async with asyncio.timeout(20), news:
+                await news.wait_for(lambda: sum(isinstance(e, HealthChanged) for e in seen) == 200)
+            for _ in range(8):
+                time.sleep(0.15)  # noqa: ASYNC251
+                await asyncio.sleep(0.02)
+            figures = prober.statistics()
+    changes = [event for event in seen if isinstance(event, HealthChanged)]
+    assert {event.current for event in changes} == {HealthState.UP}
+    assert figures["skipped"] > 0 and figures["voided"] > 0
+
+
+async def test_the_same_stall_does_not_hide_a_real_outage() -> None:
+    async with datagram_peer(silence) as peer:
+        parameters = OptionsParameters(uri=f"sip:127.0.0.1:{peer.port}")
+        target = Target(KEY, policy("sip_options", parameters, interval=0.1, hysteresis=Hysteresis(fall=2)))
+        async with probing(target) as (_, seen, news):
+            time.sleep(0.3)  # noqa: ASYNC251
+            async with asyncio.timeout(20), news:
+                await news.wait_for(
+                    lambda: any(
+                        isinstance(event, HealthChanged) and event.current is HealthState.DOWN
+                        for event in seen
+                    )
+                )
+
+
+async def test_an_unknown_kind_says_once_why_it_stays_unknown() -> None:
+    target = Target(KEY, policy("no_such_kind", None))
+    async with probing(target) as (_, seen, news), asyncio.timeout(20), news:
+        await news.wait_for(lambda: any(isinstance(event, HealthChanged) for event in seen))
+    (change,) = [event for event in seen if isinstance(event, HealthChanged)]
+    assert (change.current, change.outcome) == (HealthState.UNKNOWN, Outcome.VOID)
+    assert "no_such_kind" in change.note
