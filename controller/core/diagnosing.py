@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from controller.core import controls, settling
 from controller.core.draft import Draft
-from controller.core.evaluation import Evaluated, evaluate, quick
+from controller.core.evaluation import Evaluated, evaluate, first
 from controller.core.evidence import Evidence
 from controller.core.raising import changed, cleared, diagnosed, raised, results_of
 from controller.core.standing import faults_at
@@ -45,11 +45,12 @@ def look(draft: Draft, name: str) -> None:
     standing = [fault for fault in faults_at(draft.state, name) if fault.rule]
     pending = _pending(draft.state, name, rules)
     evidence = Evidence(draft.state, draft.policy, layout, name, draft.at.mono)
-    if not standing and not pending and not any(quick(rule, evidence) for rule in rules):
+    begun = [first(rule, evidence) for rule in rules]
+    if not standing and not pending and all(verdict is Verdict.FALSE for verdict, _, _ in begun):
         if draft.state.diagnosis.backoff:
             controls.forget(draft, name, rules)
         return
-    evaluated = [evaluate(rule, evidence) for rule in rules]
+    evaluated = [evaluate(rule, evidence, said) for rule, said in zip(rules, begun, strict=True)]
     if name in layout.places:
         _of_side(draft, component, evaluated, standing)
     else:
@@ -213,8 +214,12 @@ def _of_other(
     standing: Sequence[Fault],
     pending: Mapping[FaultKind, Fault],
 ) -> None:
-    results = results_of(evaluated, component.name)
-    _kept(draft, component.name, results)
+    results: tuple[RuleResult, ...] = ()
+    waits = bool(settling.parents(draft.policy, component.name))
+    if not waits:
+        # A dependent's fault carries its own evidence; keeping all its rules would double a storm's work.
+        results = results_of(evaluated, component.name)
+        _kept(draft, component.name, results)
     by_kind: dict[FaultKind, list[Evaluated]] = {}
     for item in evaluated:
         if item.fired:
@@ -234,7 +239,7 @@ def _of_other(
                 _grown(draft, held[kind], _fault(draft, component, best, items, spare=spare), results)
             continue
         fault = _fault(draft, component, best, items, spare=spare)
-        if settling.parents(draft.policy, component.name):
+        if waits:
             settling.defer(draft, fault)
         else:
             raised(draft, fault, results)

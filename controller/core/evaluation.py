@@ -39,18 +39,23 @@ class Evaluated(NamedTuple):
         return RuleResult(self.rule.name, self.rule.fault, component, fired, self.terms, (*blocked, *reasons))
 
 
-def quick(rule: FaultRule, evidence: Evidence) -> bool:
-    """Whether the rule is worth a full look: its first term is not false."""
-    return _verdict(rule.terms[0], evidence)[0] is not Verdict.FALSE
+Judged = tuple[Verdict, Mapping[str, Value], RungKey | None]
+"""The verdict on a term, what it was reached on, and the rung to run when it is UNKNOWN."""
 
 
-def evaluate(rule: FaultRule, evidence: Evidence) -> Evaluated:
+def first(rule: FaultRule, evidence: Evidence) -> Judged:
+    """The first term: a rule is worth a full look unless it is false."""
+    return _verdict(rule.terms[0], evidence)
+
+
+def evaluate(rule: FaultRule, evidence: Evidence, begun: Judged) -> Evaluated:
+    """`begun`: what `first` said."""
     terms: list[TermResult] = []
     asked: list[RungKey | None] = []
     ended = False
     retest: list[RungKey] = []
-    for term in rule.terms:
-        verdict, values, key = _verdict(term, evidence)
+    for number, term in enumerate(rule.terms):
+        verdict, values, key = _verdict(term, evidence) if number else begun
         seen: Values = tuple((name, values.get(name)) for name in term.when.variables)
         terms.append(TermResult(term.name, term.evidence, verdict, term.when.source, seen))
         about_self = _about_self(term)
@@ -70,8 +75,7 @@ def evaluate(rule: FaultRule, evidence: Evidence) -> Evaluated:
     return Evaluated(rule, tuple(terms), fired, open_, ended, tuple(retest))
 
 
-def _verdict(term: Term, evidence: Evidence) -> tuple[Verdict, Mapping[str, Value], RungKey | None]:
-    """The verdict, what it was reached on, and the rung to run when it is UNKNOWN."""
+def _verdict(term: Term, evidence: Evidence) -> Judged:
     values: Mapping[str, Value] = evidence
     key = evidence.stale(term)
     if key is not None and term.probe is not None:

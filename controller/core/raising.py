@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.core import drills
 from controller.core.draft import Draft
 from controller.core.evaluation import Evaluated
-from controller.core.standing import entered, left
+from controller.core.standing import all_entered, entered, left
 from controller.core.topology import topology
 from controller.model.events import FaultCleared, FaultRaised
 from controller.model.facts import FactKind
@@ -117,10 +117,13 @@ def suppressed(draft: Draft, faults: Sequence[Fault], cause: Fault) -> None:
             replace(fault, suppressed_by=cause.component, incident=cause.incident, drill=cause.drill)
             for fault in faults[begin : begin + FAULTS_IN_A_FACT]
         )
+        draft.state = all_entered(
+            draft.state, [fault for fault in batch if fault.key not in draft.state.faults]
+        )
         for fault in batch:
-            before = draft.state.faults.get(fault.key)
+            before = draft.state.faults[fault.key]
             draft.state = entered(draft.state, fault)
-            if before is not None and before.incident != fault.incident:
+            if before.incident != fault.incident:
                 draft.events.append(FaultRaised(at=draft.at, key=fault.key))
         draft.record(
             FactKind.FAULT_SUPPRESSED,

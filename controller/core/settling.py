@@ -37,17 +37,21 @@ def parents(policy: Policy, component: str) -> tuple[str, ...]:
 def defer(draft: Draft, fault: Fault) -> None:
     """Hold a dependent's new fault back."""
     parent = _parent(draft.state, draft.policy, fault.component)
-    pending = draft.state.diagnosis.pending.set(fault.key, fault)
-    _keep(draft, replace(draft.state.diagnosis, pending=pending))
-    _wait(draft, parent, (fault.key,), draft.policy.settle)
-    recent = draft.state.recent_failures
-    since = draft.at.mono - draft.policy.common_cause.window
+    diagnosis, recent = draft.state.diagnosis, draft.state.recent_failures
+    now = draft.at.mono
+    since = now - draft.policy.common_cause.window
     failures = recent.get(parent, ())
     old = 0
     while old < len(failures) and failures[old][0] < since:
         old += 1
     draft.state = replace(
-        draft.state, recent_failures=recent.set(parent, (*failures[old:], (draft.at.mono, fault.component)))
+        draft.state,
+        diagnosis=replace(
+            diagnosis,
+            pending=diagnosis.pending.set(fault.key, fault),
+            settling=_waiting(diagnosis.settling, parent, (fault.key,), now, draft.policy.settle),
+        ),
+        recent_failures=recent.set(parent, (*failures[old:], (now, fault.component))),
     )
 
 
@@ -118,15 +122,19 @@ def _keep(draft: Draft, diagnosis: Diagnosis) -> None:
 
 def _wait(draft: Draft, parent: str, keys: Iterable[FaultKey], seconds: float) -> None:
     diagnosis = draft.state.diagnosis
-    now = draft.at.mono
-    known = diagnosis.settling.get(parent)
+    settling = _waiting(diagnosis.settling, parent, keys, draft.at.mono, seconds)
+    _keep(draft, replace(diagnosis, settling=settling))
+
+
+def _waiting(
+    settling: Map[str, Settling], parent: str, keys: Iterable[FaultKey], now: float, seconds: float
+) -> Map[str, Settling]:
+    known = settling.get(parent)
     waiting = Settling(now, now + seconds, NOBODY) if known is None else known
-    if now + seconds < waiting.due:
-        waiting = waiting._replace(due=now + seconds)
     together = waiting.keys
     for key in keys:
         together = together.set(key, True)
-    _keep(draft, replace(diagnosis, settling=diagnosis.settling.set(parent, waiting._replace(keys=together))))
+    return settling.set(parent, Settling(waiting.opened, min(waiting.due, now + seconds), together))
 
 
 def _without(settling: Map[str, Settling], parent: str, key: FaultKey) -> Map[str, Settling]:
@@ -143,9 +151,7 @@ def _settle(draft: Draft, parent: str, waiting: Settling) -> None:
         cause = _common_cause(draft, parent, len(waiting.keys))
     if cause is not None and not cause.incident:
         return  # settled again in the same step, once its incident is open
-    diagnosis = draft.state.diagnosis
-    _keep(draft, replace(diagnosis, settling=diagnosis.settling.delete(parent)))
-    faults = [fault for key in waiting.keys if (fault := _taken(draft, key)) is not None]
+    faults = _taken(draft, parent, waiting)
     if cause is None:
         for fault in faults:
             _alone(draft, fault)
@@ -159,14 +165,17 @@ def _settle(draft: Draft, parent: str, waiting: Settling) -> None:
         draft.events.append(FaultRaised(at=draft.at, key=cause.key))
 
 
-def _taken(draft: Draft, key: FaultKey) -> Fault | None:
-    """The waiting fault, no longer held back; None when it is over."""
+def _taken(draft: Draft, parent: str, waiting: Settling) -> list[Fault]:
+    """The faults that waited, no longer held back; without those that are over."""
     diagnosis = draft.state.diagnosis
-    fault = diagnosis.pending.get(key)
-    if fault is None:
-        return draft.state.faults.get(key)
-    _keep(draft, replace(diagnosis, pending=diagnosis.pending.delete(key)))
-    return fault
+    pending = diagnosis.pending.mutate()
+    faults = []
+    for key in waiting.keys:
+        fault = pending.pop(key, None) or draft.state.faults.get(key)
+        if fault is not None:
+            faults.append(fault)
+    _keep(draft, replace(diagnosis, pending=pending.finish(), settling=diagnosis.settling.delete(parent)))
+    return faults
 
 
 def _alone(draft: Draft, fault: Fault) -> None:

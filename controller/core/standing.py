@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from immutables import Map
@@ -20,6 +21,8 @@ def entered(state: State, fault: Fault) -> State:
     before = state.faults.get(key)
     diagnosis = state.diagnosis
     if before is not None:
+        if before is fault:
+            return state
         if before.incident == fault.incident and before.suppressed_by == fault.suppressed_by:
             return replace(state, faults=state.faults.set(key, fault))
         diagnosis = _forgotten(diagnosis, before)
@@ -35,9 +38,28 @@ def entered(state: State, fault: Fault) -> State:
     return replace(state, faults=state.faults.set(key, fault), diagnosis=diagnosis)
 
 
+def all_entered(state: State, faults: Sequence[Fault]) -> State:
+    """`entered` of many new faults at once."""
+    diagnosis = state.diagnosis
+    known, standing = state.faults.mutate(), diagnosis.standing.mutate()
+    members, followers = diagnosis.members, diagnosis.followers
+    for fault in faults:
+        known[fault.key] = fault
+        standing[fault.component] = (*standing.get(fault.component, ()), fault.key)
+        if fault.incident:
+            members = _added(members, fault.incident, fault.key)
+        if fault.suppressed_by:
+            followers = _added(followers, fault.suppressed_by, fault.key)
+    return replace(
+        state,
+        faults=known.finish(),
+        diagnosis=replace(diagnosis, standing=standing.finish(), members=members, followers=followers),
+    )
+
+
 def left(state: State, fault: Fault) -> State:
     """Without this fault."""
-    diagnosis = _forgotten(state.diagnosis, fault)
+    diagnosis = state.diagnosis
     standing = tuple(key for key in diagnosis.standing.get(fault.component, ()) if key != fault.key)
     by_component = diagnosis.standing
     if standing:
@@ -45,7 +67,14 @@ def left(state: State, fault: Fault) -> State:
     elif fault.component in by_component:
         by_component = by_component.delete(fault.component)
     return replace(
-        state, faults=state.faults.delete(fault.key), diagnosis=replace(diagnosis, standing=by_component)
+        state,
+        faults=state.faults.delete(fault.key),
+        diagnosis=replace(
+            diagnosis,
+            standing=by_component,
+            members=_removed(diagnosis.members, fault.incident, fault.key),
+            followers=_removed(diagnosis.followers, fault.suppressed_by, fault.key),
+        ),
     )
 
 
