@@ -26,7 +26,7 @@ from controller.cli.screen import preferred_language
 from demo_platform.errors import DemoError, NotDone
 from demo_platform.faults import Fault, Faults
 from demo_platform.layout import Layout, Role
-from demo_platform.processes import DIRECTORY, Processes
+from demo_platform.processes import DIRECTORY, Processes, chosen_directory
 from demo_platform.screen import Screen
 from demo_platform.serving import FAILED
 from demo_platform.show import Show
@@ -83,7 +83,7 @@ def put_in(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="deploy/demo break", description="Put a fault in.")
     parser.add_argument("fault", type=Fault, choices=list(Fault))
     parser.add_argument("who", type=Role, choices=list(Role), nargs="?", default=Role.PRIMARY)
-    parser.add_argument("--directory", type=Path, default=DIRECTORY)
+    parser.add_argument("--directory", type=Path, default=chosen_directory())
     options = parser.parse_args(arguments)
     faults = Faults(Processes(options.directory), Layout.read(options.directory))
     faults.put_in(options.fault, options.who)
@@ -95,7 +95,7 @@ def take_out(arguments: list[str]) -> int:
     """deploy/demo heal WHO"""
     parser = argparse.ArgumentParser(prog="deploy/demo heal", description="Take a fault out.")
     parser.add_argument("who", type=Role, choices=list(Role), nargs="?", default=Role.PRIMARY)
-    parser.add_argument("--directory", type=Path, default=DIRECTORY)
+    parser.add_argument("--directory", type=Path, default=chosen_directory())
     options = parser.parse_args(arguments)
     layout = Layout.read(options.directory)
     platform = Supervisor(options.directory, layout)

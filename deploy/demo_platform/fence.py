@@ -22,7 +22,7 @@ from typing import Final
 
 from demo_platform.errors import DemoError, NotDone
 from demo_platform.layout import CONTROLLER, SIDES, Address, Layout, Role
-from demo_platform.processes import DIRECTORY, MARK, Processes
+from demo_platform.processes import Processes, chosen_directory
 
 ASK_S: Final = 0.15
 """Seconds a side has to say that it drops. A healthy one takes about a millisecond."""
@@ -143,7 +143,7 @@ def _options(sock: socket.socket, to: Address) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    directory = Path(os.environ.get(MARK) or DIRECTORY)
+    directory = chosen_directory()
     if len(arguments) == 4 and arguments[2] == "--directory":
         directory = Path(arguments[3])
         arguments = arguments[:2]

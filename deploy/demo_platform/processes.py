@@ -51,6 +51,7 @@ class Processes:
         environment = os.environ | {
             MARK: str(self.directory),
             "PYTHONPATH": os.pathsep.join([deploy, str(Path(deploy).parent)]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONUNBUFFERED": "1",
         }
         with self.log(role).open("ab") as log:
@@ -163,6 +164,11 @@ class Processes:
         except OSError:
             return False
         return f"{MARK}={self.directory}".encode() in environment.split(b"\0")
+
+
+def chosen_directory() -> Path:
+    """Where the platform is that a command is about: told by the process that runs it, or the usual place."""
+    return Path(os.environ.get(MARK) or DIRECTORY)
 
 
 def python(module: str, *options: str) -> list[str]:
