@@ -38,12 +38,14 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """`anchors`: one a row, for links to it; empty for none. `narrow`: columns that are never wrapped."""
+    """`anchors`: one a row, for links to it; empty for none. `narrow`: columns that are never wrapped. `log`: the last
+    column is what matters, those before it say when."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     anchors: tuple[str, ...] = ()
     narrow: frozenset[int] = frozenset()
+    log: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,11 +77,13 @@ class PhaseBar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blank:
-    """Empty, for a person to fill in. `columns`: a table of empty rows; else `lines` ruled lines."""
+    """Empty, for a person to fill in. `columns`: a table of empty rows (`numbered` in the first column); else `lines`
+    ruled lines."""
 
     prompt: str
     columns: tuple[str, ...] = ()
     lines: int = 3
+    numbered: bool = False
 
 
 Block = Figures | Facts | Table | Paragraph | PhaseBar | Blank
@@ -100,7 +104,7 @@ class Document:
     """`badge`: a short word in the top corner (SEV1). `mark`: opens and closes a drill's papers. `seal`: the footer.
 
     `alarm`: what makes the paper untrustworthy, if anything does. `blocking`: what must still be filled in, as one line;
-    `blocking_tag` marks each such section.
+    `blocking_tag` marks each such section. `running`: at the foot of every printed page.
     """
 
     language: str
@@ -114,3 +118,4 @@ class Document:
     blocking_tag: str
     sections: tuple[Section, ...]
     seal: tuple[tuple[str, str], ...]
+    running: str

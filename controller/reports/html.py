@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -22,8 +23,12 @@ _templates = jinja2.Environment(
 )
 _templates.tests["block"] = lambda block, name: type(block).__name__ == name
 _templates.globals["phase_bar"] = phase_bar
+_report = _templates.get_template("report.html")  # compiled now, not while an engine runs beside it
 
 
 def html(document: Document) -> str:
-    # Markup: the style sheet is our own file, and quotes in it must stay quotes.
-    return _templates.get_template("report.html").render(document=document, style=Markup(_STYLE))
+    # Markup: the style sheet is our own file and quotes in it must stay quotes; of what the record holds, only what
+    # can't end a CSS string goes into it.
+    running = re.sub(r"[^\w .:·-]", "", document.running)
+    style = Markup(_STYLE.replace("RUNNING", running))
+    return _report.render(document=document, style=style)

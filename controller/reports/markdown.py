@@ -37,8 +37,9 @@ _templates = jinja2.Environment(
 )
 _templates.filters["text"] = escape
 _templates.tests["block"] = lambda block, name: type(block).__name__ == name
+_report = _templates.get_template("report.md")  # compiled now, not while an engine runs beside it
 
 
 def markdown(document: Document) -> str:
-    rendered = _templates.get_template("report.md").render(document=document)
+    rendered = _report.render(document=document)
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

@@ -76,7 +76,6 @@ class Seal:
     last: int
     entries: int
     digest: str  # of the last entry used
-    head: Head | None
     violations: tuple[str, ...]
 
 
@@ -148,7 +147,6 @@ def make_review(
             last=story.lines[-1].sequence,
             entries=len(story.lines),
             digest=entries[-1].digest,
-            head=known.head,
             violations=violations,
         ),
         background=known,

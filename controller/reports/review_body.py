@@ -187,7 +187,7 @@ def withheld(review: Review, voice: Voice) -> Section:
             for line in review.withheld
         )
         head = tuple(voice.word(key) for key in ("number", "time", "what"))
-        block = Table(head=head, rows=rows, narrow=frozenset({0, 1}))
+        block = Table(head=head, rows=rows, narrow=frozenset({0, 1}), log=True)
     return Section(anchor="withheld", title=voice.word("withheld"), blocks=(block,))
 
 
@@ -200,7 +200,7 @@ def proof(review: Review, voice: Voice) -> Section:
         voice.word(key) for key in ("time", "what", "result", "answered_by", "mos", "audio", "setup")
     )
     rows = tuple(_proof(line, voice) for line in review.proofs)
-    table = Table(head=head, rows=rows, narrow=frozenset({0, 4, 6}))
+    table = Table(head=head, rows=rows, narrow=frozenset({0, 2, 4, 6}))
     return Section(anchor="proof", title=voice.word("proof"), blocks=(table,))
 
 
@@ -274,7 +274,7 @@ def similar(review: Review, voice: Voice) -> Section:
             for item in review.similar
         )
         head = tuple(voice.word(key) for key in ("incident", "diagnosis", "opened", "state"))
-        blocks.append(Table(head=head, rows=rows, narrow=frozenset({0})))
+        blocks.append(Table(head=head, rows=rows, narrow=frozenset({0, 3})))
     else:
         blocks.append(Paragraph(text=voice.word("no_similar")))
     if review.drilled:

@@ -27,8 +27,8 @@ def review_document(review: Review, language: Language) -> Document:
     separator = "、" if language is Language.ZH else ", "
     return Document(
         language=str(language),
-        title=voice.word("review_of", title=voice.fault(incident.kind, incident.root), id=incident.id),
-        kicker=f"{voice.word('review')} · {voice.date(incident.opened_wall)}",
+        title=voice.fault(incident.kind, incident.root),
+        kicker=f"{voice.word('review')} · {incident.id} · {voice.date(incident.opened_wall)}",
         badge=f"SEV{int(incident.severity)}",
         badge_level=int(incident.severity),
         mark=voice.of(DRILL_MARK) if incident.drill else "",
@@ -50,6 +50,7 @@ def review_document(review: Review, language: Language) -> Document:
             _timeline(review, voice),
         ),
         seal=seal_rows(review.seal, voice),
+        running=f"{incident.id} · {review.seal.digest[:16]}",
     )
 
 
@@ -84,7 +85,7 @@ def _timeline(review: Review, voice: Voice) -> Section:
             anchors.append("")
             text = voice.word("folded", len(rest), rest[0].sequence, rest[-1].sequence)
             rows.append((Cell(text=""), Cell(text=""), Cell(text=""), Cell(text=text, tone=Tone.SOFT)))
-    table = Table(head=head, rows=tuple(rows), anchors=tuple(anchors), narrow=frozenset({0, 1, 2}))
+    table = Table(head=head, rows=tuple(rows), anchors=tuple(anchors), narrow=frozenset({0, 1, 2}), log=True)
     return Section(anchor="timeline", title=voice.word("timeline"), blocks=(table,))
 
 
@@ -113,10 +114,7 @@ def seal_rows(seal: Seal, voice: Voice) -> tuple[tuple[str, str], ...]:
         ),
         (voice.word("seal_digest"), seal.digest),
     ]
-    if seal.head is not None:
-        rows.append(
-            (voice.word("seal_head"), voice.word("seal_head_of", seal.head.sequence, seal.head.digest))
-        )
+    rows.extend(head_row(voice))
     intact = voice.word("seal_good")
     if seal.violations:
         intact = "; ".join((voice.word("seal_bad", len(seal.violations)), *seal.violations[:5]))
@@ -124,3 +122,11 @@ def seal_rows(seal: Seal, voice: Voice) -> tuple[tuple[str, str], ...]:
     if voice.background.written_wall:
         rows.append((voice.word("seal_written"), voice.date_time(voice.background.written_wall)))
     return tuple(rows)
+
+
+def head_row(voice: Voice) -> tuple[tuple[str, str], ...]:
+    """The journal's newest entry when the report was written, as far as it is known."""
+    head = voice.background.head
+    if head is None:
+        return ()
+    return ((voice.word("seal_head"), voice.word("seal_head_of", head.sequence, head.digest)),)

@@ -33,9 +33,9 @@ def glance(review: Review, voice: Voice) -> Section:
     figures = (
         (voice.word("outage"), outage_cell(review, voice)),
         (voice.word("calls_lost"), losses_cell(review, voice)),
-        (voice.word("detect"), span_cell(story.span(Step.DETECT), voice)),
-        (voice.word("mitigate"), span_cell(story.span(Step.MITIGATE), voice)),
-        (voice.word("acknowledge"), acknowledged),
+        (voice.word("detected_in"), span_cell(story.span(Step.DETECT), voice)),
+        (voice.word("mitigated_in"), span_cell(story.span(Step.MITIGATE), voice)),
+        (voice.word("acknowledged_in"), acknowledged),
         (voice.word("state"), Cell(text=voice.of(INCIDENT_STATES[incident.state]))),
     )
     bar = phase_bar(review, voice)

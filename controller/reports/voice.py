@@ -96,7 +96,11 @@ class Voice:
     def between(self, low: float, high: float) -> str:
         """An interval of seconds; one value when both ends read the same."""
         first, second = self.duration(low), self.duration(high)
-        return first if first == second else self.word("between", first, second)
+        if first == second:
+            return first
+        if high < 119.95:
+            first = first.split(" ")[0]
+        return self.word("between", first, second)
 
     def offset(self, seconds: float) -> str:
         """+0.120, +3:20.5 past two minutes, +7:20:00 past two hours."""

@@ -21,6 +21,7 @@ from controller.web.operating import ACCOUNT, add_operating_routes
 from controller.web.pages import add_console_routes
 from controller.web.problems import Handler, as_problems, problem
 from controller.web.reading import DESK, add_reading_routes
+from controller.web.reporting import add_reporting_routes
 
 ACCESS = web.AppKey("access", Access)
 METRICS = web.AppKey("metrics", CollectorRegistry)
@@ -40,6 +41,7 @@ def make_application(desk: Desk, access: Access, console: Console) -> web.Applic
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/metrics", metrics)
     add_reading_routes(application)
+    add_reporting_routes(application)
     add_operating_routes(application)
     add_console_routes(application)
     return application

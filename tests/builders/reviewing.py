@@ -412,7 +412,11 @@ def zombie(*, drill: bool = False, measured: Values = MEASURED, title: str = "pr
     )
     told.tell(300.0, FactKind.RUN_FINISHED, "RUN-0011", RUN_DONE, runbook="failover", state="succeeded")
     told.tell(
-        25_300.0, FactKind.FAULT_CLEARED, title, replace(fault, active=False, cleared_wall=ONSET + 25_300.0)
+        25_300.0,
+        FactKind.FAULT_CLEARED,
+        title,
+        replace(fault, active=False, cleared_wall=ONSET + 25_300.0),
+        kind="PlatformZombie",
     )
     incident = replace(incident, grade=Grade.II, grade_confirmed_by="chen")
     told.tell(26_000.0, FactKind.GRADE_CONFIRMED, "INC-0007", incident, actor="chen", grade="II")
