@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -26,7 +27,9 @@ class ProbeKinds:
         self._factory = factory
         self._classes: dict[str, type[Any]] = {}
         self._mass: dict[str, MassProbe] = {}
+        # Targets by the ten thousand have few different policies; each would bring its own copy over from the engine.
         self._hysteresis: dict[Hysteresis, Hysteresis] = {}
+        self._seconds: dict[float, float] = {}
         self._complained: set[str] = set()
 
     def build(self, target: Target, loop: asyncio.AbstractEventLoop, finished: Finished) -> Watch:
@@ -49,15 +52,15 @@ class ProbeKinds:
             mass, probe = None, Unbuildable(reason)
         return Watch(
             key=target.key,
-            interval=rung.interval,
-            timeout=rung.timeout,
+            interval=self._seconds.setdefault(rung.interval, rung.interval),
+            timeout=self._seconds.setdefault(rung.timeout, rung.timeout),
             hysteresis=self._hysteresis.setdefault(rung.hysteresis, rung.hysteresis),
             confirm=rung.confirm if rung.failover_relevant else 0,
-            confirm_interval=rung.confirm_interval,
+            confirm_interval=self._seconds.setdefault(rung.confirm_interval, rung.confirm_interval),
             resends=resend_offsets(rung, mass is not None and mass.copies_help),
             on_demand=rung.on_demand,
             reports_values=rung.reports_values,
-            kind=rung.probe,
+            kind=sys.intern(rung.probe),
             mass=mass,
             prepared=prepared,
             probe=probe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 
@@ -24,7 +25,7 @@ class MassTarget:
 
     def __init__(self, key: RungKey, host: str, port: int, *, require_all: bool) -> None:
         self.key = key
-        self.host = host
+        self.host = sys.intern(host)
         self.port = port
         self.require_all = require_all
         self.addresses: tuple[Address, ...] = ()
