@@ -41,7 +41,8 @@ def defer(draft: Draft, fault: Fault) -> None:
     now = draft.at.mono
     since = now - draft.policy.common_cause.window
     failures = recent.get(parent, ())
-    old = 0
+    # More than this are one cause anyway.
+    old = max(0, len(failures) - MANY * draft.policy.common_cause.minimum)
     while old < len(failures) and failures[old][0] < since:
         old += 1
     draft.state = replace(
