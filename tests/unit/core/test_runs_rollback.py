@@ -162,3 +162,13 @@ def test_cancelling_twice_stops_the_rollback_and_leaves_the_run_to_a_person() ->
     assert "hands off" in str(stage.fact(FactKind.RUN_FINISHED).get("reason"))
     cancel(stage)
     assert stage.fact(FactKind.REQUEST_REFUSED).get("reasons") == "run_not_live"
+
+
+def test_a_crash_while_cancelling_leaves_no_trap() -> None:
+    stage = Stage(runbook(act("a", rollback=UNDO, on_unknown=OnUnknown.MANUAL)))
+    stage.start(component="phone-7")
+    cancel(stage)
+    stage.crash()
+    assert sent(stage)[-1] == "undo-phone-7", "what may have taken effect is undone"
+    stage.answer()
+    assert stage.run.state is RunState.CANCELLED
