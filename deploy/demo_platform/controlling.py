@@ -15,6 +15,8 @@ from demo_platform.layout import LAYOUT_FILE
 from demo_platform.processes import Processes, python
 
 ROLE = "controller"
+LOCK = "lock"
+"""Held by the demo that uses the directory."""
 READY_S = 30.0
 POLL_S = 0.1
 
@@ -39,6 +41,7 @@ class ControllerProcess:
         self._processes.start(
             ROLE,
             python("controller", "--language", self._language, "run", "-c", str(self._configuration)),
+            THIRDRING_LANGUAGE=self._language,
         )
         deadline = time.monotonic() + READY_S
         while True:
@@ -80,14 +83,18 @@ class ControllerProcess:
         """
         deadline = time.monotonic() + patience
         told: tuple[str, ...] = ()
+        path = f"/api/v1/groups/{group}/arm"
         while True:
-            try:
-                self._client.post(f"/api/v1/groups/{group}/arm", {"dry_run": False})
-                return
-            except CallFailed as error:
-                if error.code is not Exit.REFUSED:
-                    raise
-                reasons = error.reasons or (str(error),)
+            # Asked in a dry run first: a refused request is a line of the timeline.
+            reasons = tuple(self._client.post(path, {"dry_run": True})["refused"])
+            if not reasons:
+                try:
+                    self._client.post(path, {"dry_run": False})
+                    return
+                except CallFailed as error:
+                    if error.code is not Exit.REFUSED:
+                        raise
+                    reasons = error.reasons or (str(error),)
             if reasons != told:
                 waiting(reasons)
                 told = reasons
@@ -139,12 +146,12 @@ def clear(directory: Path) -> None:
     """
     if not directory.exists():
         return
-    entries = list(directory.iterdir())
+    entries = [path for path in directory.iterdir() if path.name != LOCK]
     if entries and not (directory / LAYOUT_FILE).exists() and not (directory / "processes").exists():
         raise NotDone(f"{directory} is not the demo's; move it away or name another with --directory")
     for path in sorted(directory.rglob("*"), key=lambda found: -len(found.parts)):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif not path.name.startswith("report-") and path.name != "lock":
+        elif not path.name.startswith("report-") and path.name != LOCK:
             path.unlink()

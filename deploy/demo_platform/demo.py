@@ -23,6 +23,7 @@ from types import FrameType
 
 from controller.cli.client import CallFailed
 from controller.cli.screen import preferred_language
+from demo_platform.controlling import LOCK
 from demo_platform.errors import DemoError, NotDone
 from demo_platform.faults import Fault, Faults
 from demo_platform.layout import Layout, Role
@@ -151,7 +152,7 @@ def _undisturbed() -> Iterator[None]:
 def _alone(directory: Path) -> Iterator[None]:
     """Hold the directory. The lock goes with the process, however that ends. Raises NotDone while another holds it."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("a+") as lock:
+    with (directory / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

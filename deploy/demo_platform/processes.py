@@ -42,13 +42,14 @@ class Processes:
         self._records = self.directory / "processes"
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, role: str, argv: Sequence[str]) -> ProcessRecord:
-        """Start `argv`, its output to `<role>.log`. Raises NotDone if this role lives already."""
+    def start(self, role: str, argv: Sequence[str], **environment: str) -> ProcessRecord:
+        """Start `argv`, its output to `<role>.log`; `environment` is added to ours. Raises NotDone if this role lives already."""
         if self.alive(role):
             raise NotDone(f"{role} is running already")
         self._records.mkdir(parents=True, exist_ok=True)
         deploy = str(Path(__file__).resolve().parents[1])
-        environment = os.environ | {
+        environment = dict(os.environ) | environment
+        environment |= {
             MARK: str(self.directory),
             "PYTHONPATH": os.pathsep.join([deploy, str(Path(deploy).parent)]),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -75,7 +75,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        return self.verified and self.restored and not self.violations
+        return self.verified and self.restored and bool(self.report) and not self.violations
 
     def document(self) -> dict[str, Any]:
         return {"good": self.good, "verified": self.verified, "restored": self.restored, **asdict(self)}
@@ -138,10 +138,12 @@ def describe(result: Result, fault: Fault, *, zh: bool) -> tuple[str, list[tuple
         headline = word(
             "控制器已验证切换，但主叫侧仍有失败", "The controller verified the switch, yet callers still fail"
         )
+    elif not result.verified:
+        headline = word("没有得到验证的切换", "No verified switch")
     elif result.violations:
         headline = word("时间线未通过校验", "The timeline does not hold")
     else:
-        headline = word("没有得到验证的切换", "No verified switch")
+        headline = word("已切换并验证，但没有生成报告", "Switched and verified, but there is no report")
     calls, marks = result.calls, result.milestones
     outage = word("没有感知到中断", "none that callers noticed")
     if calls.outage_ms is not None:

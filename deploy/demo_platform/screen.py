@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
-from rich.table import Table
 
 
 class Screen:
@@ -60,10 +60,10 @@ class Screen:
         self._console.print(
             Rule(f"[bold {colour}]{escape(headline)}[/]", align="left", characters="━", style=colour)
         )
-        table = Table.grid(padding=(0, 3))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
+        # No table: it would break long lines, and with them links that are to be copied.
+        width = max(cell_len(name) for name, _ in rows) + 3
         for name, value in rows:
-            table.add_row(escape(name), escape(value))
-        self._console.print(table)
+            for index, line in enumerate(value.splitlines() or [""]):
+                label = name if index == 0 else ""
+                self._console.print(f"[dim]{escape(label)}{' ' * (width - cell_len(label))}[/]{escape(line)}")
         self._console.print()

@@ -10,7 +10,7 @@ from typing import Any
 from controller.reports.prose import Language, entry_line, refusal_text
 from demo_platform.callers import Callers
 from demo_platform.controlling import ControllerProcess, Entry, clear
-from demo_platform.errors import NotReady
+from demo_platform.errors import NotDone, NotReady
 from demo_platform.faults import Fault, Faults
 from demo_platform.layout import SIDES, Role
 from demo_platform.pager import read_pages
@@ -271,9 +271,14 @@ class Show:
         if not incident:
             return ""
         path = self._platform.directory / f"report-{time.strftime('%Y%m%d-%H%M%S')}-{incident}.html"
-        with self._screen.step("生成复盘报告", "write the report") as said:
-            self._controller.report(incident, path)
-            said.append(_shown(path))
+        try:
+            with self._screen.step("生成复盘报告", "write the report") as said:
+                self._controller.report(incident, path)
+                said.append(_shown(path))
+        except NotDone as error:
+            # What the calls went through is still worth telling; the result is not called good.
+            self._screen.say(str(error), str(error), style="red")
+            return ""
         return str(path)
 
     def _page(self, incident: str) -> tuple[tuple[str, ...], str]:

@@ -129,6 +129,7 @@ RESULT = Result(
 def test_good_means_verified_restored_and_an_intact_timeline() -> None:
     assert RESULT.good
     assert not replace(RESULT, outcome="failed").good
+    assert not replace(RESULT, report="").good
     assert not replace(RESULT, violations=("entry 7 does not verify",)).good
     assert not replace(RESULT, calls=replace(RESULT.calls, outage_over=False)).good
     assert not replace(RESULT, calls=replace(RESULT.calls, after_side="primary")).good
