@@ -19,6 +19,7 @@ from controller.model.events import (
     Event,
     FaultCleared,
     FaultRaised,
+    IncidentChanged,
     OperatorAcknowledged,
     OperatorUpdatedIncident,
     RunEnded,
@@ -67,6 +68,8 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
             _restarted(draft)
         case _:
             return Decision(state=state)
+    # What is done about an incident starts before people are told, so that the page says what is being done.
+    draft.events.sort(key=lambda handed: isinstance(handed, IncidentChanged))
     return draft.decision()
 
 

@@ -94,7 +94,8 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
                     yield _at(line, "I2", f"{line.subject} step {step} ends without its intent")
             case _:
                 pass
-        if line.kind in _STEP_BEGINS:
+        # A note is its own doing: the fact is the whole effect.
+        if line.kind in _STEP_BEGINS or (line.kind is FactKind.NOTE and step):
             begun.add((line.subject, step))
         if command and line.kind not in _OUTCOMES:
             intended.add(command)
