@@ -1,0 +1,243 @@
+"""The real controller in a lab: started, armed, watched, killed, and its record read.
+
+with Lab.create(RIG_LAB) as lab, Rig(lab) as rig:
+    rig.arm()
+    with Callers(lab) as callers, inject(lab, ProcessKilled()) as fault:
+        incident = rig.wait_incident(lambda found: found["mitigated_wall"])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from lab.laboratory import Lab, LabSettings
+from lab.topology import Host
+
+from controller.cli.client import CallFailed, Client
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+RIG_LAB: Final = LabSettings(both_sides_active=True, fr_timer_ms=100)
+"""What config/lab.yaml counts on: the profile's edge timer, and a standby that the edges may fall back on."""
+
+PAGER_PORT: Final = 18092
+GROUP: Final = "calls"
+
+
+class Pager:
+    """A webhook receiver on the controller's host; `pages` are the bodies in the order they came."""
+
+    def __init__(self, lab: Lab) -> None:
+        pages: list[dict[str, Any]] = []
+        self.pages = pages
+
+        class Receive(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                pages.append(json.loads(body) | {"received": time.time()})
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Not into the test's output."""
+
+        self._server = HTTPServer(("", 0), Receive, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = lab.network.socket(Host.CONTROLLER, socket.SOCK_STREAM)
+        self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._server.socket.bind(("127.0.0.1", PAGER_PORT))
+        self._server.server_activate()
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Rig:
+    """`extra` is YAML laid over config/lab.yaml, in its shape."""
+
+    def __init__(self, lab: Lab, *, extra: str = "", environment: Mapping[str, str] | None = None) -> None:
+        self.lab = lab
+        self.directory = Path(tempfile.mkdtemp(prefix="rig-"))
+        self.pager = Pager(lab)
+        self.configuration = self.directory / "controller.yaml"
+        self.configuration.write_text(f"""
+include: [{CHECKOUT}/config/lab.yaml]
+name: lab
+node: {{name: rig, data: data}}
+people:
+  on-call:
+    display: on-call
+    role: emergency team
+    language: en
+    channels: [{{name: receiver, kind: webhook, with: {{url: "http://127.0.0.1:{PAGER_PORT}/page"}}}}]
+escalation:
+  levels: [{{people: [on-call], after: 0}}]
+  repeat: 60s
+  severities: [SEV1, SEV2]
+{extra}
+""")
+        self.client = Client(str(self.directory / "data" / "control"))
+        self._environment = {"LAB": lab.name, **(environment or {})}
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self, *, timeout_s: float = 20.0) -> None:
+        """Returns when the controller leads and answers. Raises RuntimeError with its log's end."""
+        with (self.directory / "log").open("a") as log:
+            self._process = self.lab.popen(
+                Host.CONTROLLER,
+                [sys.executable, "-m", "controller", "run", "-c", str(self.configuration)],
+                environment=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=CHECKOUT,
+            )
+        self.wait(lambda: self.status()["leader"], "leadership", timeout_s=timeout_s)
+
+    def kill(self) -> None:
+        """kill -9 of the controller alone: its prober must notice by itself."""
+        assert self._process is not None, "not started"
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def close(self) -> None:
+        self.stop()
+        self.pager.close()
+        for side in (Host.PRIMARY, Host.BACKUP):
+            subprocess.run(self.lab.unfence_argv(side), capture_output=True, check=False)
+        shutil.rmtree(self.directory)
+
+    # What a person does
+
+    def arm(self, *, timeout_s: float = 20.0) -> None:
+        """Waits until arming is not refused any more."""
+
+        def armed() -> bool:
+            self.client.post(f"/api/v1/groups/{GROUP}/arm")
+            return True
+
+        self.wait(armed, "arming", timeout_s=timeout_s)
+
+    def disarm(self) -> None:
+        self.client.post(f"/api/v1/groups/{GROUP}/disarm")
+
+    def let_back_in(self) -> None:
+        """The fenced side, healed, stands by again."""
+        active = self.group()["active"]
+        self.client.post(f"/api/v1/groups/{GROUP}/release", {"active": active, "reason": "healed"})
+        self.wait(lambda: not self.group()["fenced"], "the fence to be lifted")
+
+    def fail_back(self, *, timeout_s: float = 40.0) -> None:
+        """To the preferred side, once the controller permits it; until the switch has ended."""
+        before = self.group()["last_switch"]
+
+        def asked() -> bool:
+            group = self.group()
+            if group["switch"] is None and group["last_switch"] == before:
+                self.client.post(f"/api/v1/groups/{GROUP}/failback", {"reason": "healed"})
+            return True
+
+        self.wait(asked, "failback to be permitted", timeout_s=timeout_s)
+        self.wait(lambda: self.group()["switch"] is None, "failback to end", timeout_s=timeout_s)
+
+    # What it says
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get("/api/v1/status")
+        return found
+
+    def group(self) -> dict[str, Any]:
+        return next(group for group in self.status()["groups"] if group["name"] == GROUP)
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """Newest first."""
+        found: list[dict[str, Any]] = self.client.get("/api/v1/incidents")["incidents"]
+        return found
+
+    def timeline(self, *, incident: str = "", after: int = 0) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = []
+        while True:
+            page = self.client.get("/api/v1/timeline", incident=incident, after=after, limit=5000)["entries"]
+            entries += page
+            if len(page) < 5000:
+                return entries
+            after = page[-1]["sequence"]
+
+    @property
+    def sequence(self) -> int:
+        found: int = self.status()["journal"]["sequence"]
+        return found
+
+    def facts(self, kind: str, *, after: int = 0) -> list[dict[str, Any]]:
+        return [entry for entry in self.timeline(after=after) if entry["kind"] == kind]
+
+    def violations(self) -> list[str]:
+        found: list[str] = self.client.get("/api/v1/verification")["violations"]
+        return found
+
+    def wait(self, condition: Callable[[], object], what: str, *, timeout_s: float = 15.0) -> Any:
+        """The condition's first true value. Raises RuntimeError with the end of the controller's log."""
+        deadline = time.monotonic() + timeout_s
+        last: Exception | None = None
+        while True:
+            with contextlib.suppress(CallFailed):
+                last = None
+                try:
+                    found = condition()
+                except CallFailed as error:
+                    last = error
+                else:
+                    if found:
+                        return found
+            ended = self._process is not None and self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                why = f"{what}: not within {timeout_s:g} s" if not ended else f"{what}: the controller ended"
+                raise RuntimeError(f"{why} ({last}); its log ends:\n{self.log[-3000:]}")
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
