@@ -77,13 +77,13 @@ class PhaseBar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blank:
-    """Empty, for a person to fill in. `columns`: a table of empty rows (`numbered` in the first column); else `lines`
-    ruled lines."""
+    """Empty, for a person to fill in. `columns`: a table of empty rows, what `first` holds in their first
+    column; else `lines` ruled lines."""
 
     prompt: str
     columns: tuple[str, ...] = ()
     lines: int = 3
-    numbered: bool = False
+    first: tuple[str, ...] = ()
 
 
 Block = Figures | Facts | Table | Paragraph | PhaseBar | Blank

@@ -99,7 +99,7 @@ def _glance(drill: Drill, voice: Voice) -> Section:
 def _identity(drill: Drill, scenario: Scenario | None, voice: Voice) -> Section:
     ended = drill.finished_wall
     rows = (
-        (voice.word("number"), Cell(text=drill.id)),
+        (voice.word("drill"), Cell(text=drill.id)),
         (voice.word("drill_kind"), Cell(text=voice.word("drill_live"))),
         (voice.word("scenario"), Cell(text=_scenario_title(drill, scenario, voice), note=drill.scenario)),
         (voice.word("object"), voice.cell(voice.title(drill.component))),
@@ -239,7 +239,7 @@ def _evidence(drill: Drill, reviews: Sequence[Review], voice: Voice) -> Section:
         seal = review.seal
         span = voice.word("seal_range_of", seal.node, seal.first, seal.last, seal.entries)
         rows.append((f"{name} {voice.word('seal_range')}", Cell(text=span, note=seal.digest)))
-    return Section(anchor="evidence", title=voice.word("samples"), blocks=(Facts(rows=tuple(rows)),))
+    return Section(anchor="samples", title=voice.word("samples"), blocks=(Facts(rows=tuple(rows)),))
 
 
 def _evaluation(drill: Drill, voice: Voice) -> Section:
@@ -247,11 +247,9 @@ def _evaluation(drill: Drill, voice: Voice) -> Section:
     if drill.results:
         rows = tuple((Cell(text=_objective(item.name, voice)), _met(item, voice)) for item in drill.results)
         blocks.append(Table(head=(voice.word("objective"), voice.word("result")), rows=rows))
-    items = tuple(
-        (Cell(text=voice.word(f"evaluate_{name}")), Cell(text=""), Cell(text="")) for name in EVALUATED
-    )
-    head = tuple(voice.word(key) for key in ("evaluated_item", "rating", "comment"))
-    blocks.append(Table(head=head, rows=items))
+    items = tuple(voice.word(f"evaluate_{name}") for name in EVALUATED)
+    columns = tuple(voice.word(key) for key in ("evaluated_item", "rating", "comment"))
+    blocks.append(Blank(prompt=voice.word("evaluation_ask"), columns=columns, lines=len(items), first=items))
     return Section(anchor="evaluation", title=voice.word("evaluation"), blocks=tuple(blocks), human=True)
 
 

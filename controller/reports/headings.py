@@ -266,6 +266,7 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
     "diagnosis_named": ("诊断正确", "Right diagnosis"),
     "samples": ("证据", "Evidence"),
     "evaluation": ("评估", "Evaluation"),
+    "evaluation_ask": ("由不参演的评估人填写。", "By the evaluator, who does not play."),
     "evaluated_item": ("评估项目", "Item"),
     "rating": ("评价", "Rating"),
     "comment": ("说明", "Comment"),

@@ -16,14 +16,15 @@ def human_sections(voice: Voice) -> tuple[Section, ...]:
     def prose(name: str, lines: int = 3) -> Section:
         return section(name, Blank(prompt=voice.word(f"human_{name}_ask"), lines=lines))
 
-    def table(name: str, columns: tuple[str, ...], lines: int, *, numbered: bool = False) -> Section:
+    def table(name: str, columns: tuple[str, ...], lines: int, first: tuple[str, ...] = ()) -> Section:
         heads = tuple(voice.word(column) for column in columns)
-        blank = Blank(prompt=voice.word(f"human_{name}_ask"), columns=heads, lines=lines, numbered=numbered)
-        return section(name, blank)
+        return section(
+            name, Blank(prompt=voice.word(f"human_{name}_ask"), columns=heads, lines=lines, first=first)
+        )
 
     return (
         *(prose(name) for name in _SHORT),
-        table("whys", ("number", "why", "answer"), 5, numbered=True),
+        table("whys", ("number", "why", "answer"), 5, ("1", "2", "3", "4", "5")),
         *(prose(name) for name in _LONG),
         table("actions", ("action", "owner", "due", "evidence_of", "declined"), 5),
         prose("message", 4),

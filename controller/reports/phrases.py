@@ -37,16 +37,16 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{subject}[ {rung}] is {to}[, was {from}][ ({outcome})][, code {code}][, {note}]",
     ),
     FactKind.FAULT_RAISED: Text(
-        zh="诊断故障：{subject} {fault}[，最先断在 {first_broken_rung}][（规则 {rule}）][，证据：{evidence}]",
-        en="fault: {subject} {fault}[, first broken rung {first_broken_rung}][ (rule {rule})][, evidence: {evidence}]",
+        zh="诊断故障：{subject} {kind}[，最先断在 {first_broken_rung}][（规则 {rule}）][，证据：{evidence}]",
+        en="fault: {subject} {kind}[, first broken rung {first_broken_rung}][ (rule {rule})][, evidence: {evidence}]",
     ),
     FactKind.FAULT_CHANGED: Text(
-        zh="故障变化：{subject} {fault}[：{why}][，证据：{evidence}]",
-        en="fault changed: {subject} {fault}[: {why}][, evidence: {evidence}]",
+        zh="故障变化：{subject} {kind}[：{change}][，证据：{evidence}]",
+        en="fault changed: {subject} {kind}[: {change}][, evidence: {evidence}]",
     ),
     FactKind.FAULT_CLEARED: Text(
-        zh="故障消除：{subject} {fault}[：{why}][，历时 {seconds}]",
-        en="fault cleared: {subject} {fault}[: {why}][, after {seconds}]",
+        zh="故障消除：{subject} {kind}[：{reason}][，历时 {seconds}]",
+        en="fault cleared: {subject} {kind}[: {reason}][, after {seconds}]",
     ),
     FactKind.FAULT_SUPPRESSED: Text(
         zh="[{count} 个]下级故障已归并：由 {cause} 引起",
@@ -65,8 +65,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="control experiment on {subject} finished[ (rule {rule})][, {answered}]",
     ),
     FactKind.INCIDENT_OPENED: Text(
-        zh="事件开启：{subject}[ {severity}][，{kind}][，影响 {affected} 个对象][，定级规则 {row}]",
-        en="incident opened: {subject}[ {severity}][, {kind}][, {affected} affected][, by rule {row}]",
+        zh="事件开启：{subject}[ {severity}][，{kind}][，影响 {affected} 个对象][，定级规则 {rule}]",
+        en="incident opened: {subject}[ {severity}][, {kind}][, {affected} affected][, by rule {rule}]",
     ),
     FactKind.INCIDENT_JOINED: Text(
         zh="并入事件 {subject}[：{fault}][：{merged}][：来自 {from}][，共影响 {affected} 个对象]",
@@ -77,19 +77,19 @@ PHRASES: Mapping[FactKind, Text] = {
         en="incident {subject} is merged into {into}",
     ),
     FactKind.SEVERITY_CHANGED: Text(
-        zh="{subject} 定级[由 {before} ]变为 {severity}[，依据规则 {row}][，预案 {runbook} 失败]",
-        en="{subject} is now {severity}[, was {before}][, by rule {row}][, runbook {runbook} failed]",
+        zh="{subject} 定级[由 {previous} ][由 {before} ]变为 {severity}[，依据规则 {rule}][，预案 {runbook} 失败]",
+        en="{subject} is now {severity}[, was {previous}][, was {before}][, by rule {rule}][, runbook {runbook} failed]",
     ),
     FactKind.INCIDENT_ACKNOWLEDGED: Text(
         zh="{actor} 确认收到 {subject}[（{via}）]", en="{actor} acknowledged {subject}[ ({via})]"
     ),
     FactKind.INCIDENT_MITIGATED: Text(
-        zh="{subject} 影响已消除[：{why}][，估计损失呼叫 {calls_lost}]",
-        en="{subject}: the callers' impact is over[: {why}][, {calls_lost} calls lost]",
+        zh="{subject} 影响已消除[：{reason}][，边缘计失败呼叫 {calls_failed} 次]",
+        en="{subject}: the callers' impact is over[: {reason}][, {calls_failed} calls failed at the edges]",
     ),
     FactKind.INCIDENT_RESOLVED: Text(
-        zh="{subject} 已解决[：{why}]",
-        en="{subject} is resolved[: {why}]",
+        zh="{subject} 已解决[：{reason}]",
+        en="{subject} is resolved[: {reason}]",
     ),
     FactKind.COMMAND_TAKEN: Text(zh="{actor} 担任 {subject} 的指挥", en="{actor} takes command of {subject}"),
     FactKind.GRADE_CONFIRMED: Text(
@@ -105,8 +105,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="response chosen for {subject}[: {fault}][ -> runbook {runbook}][, evidence: {evidence}]",
     ),
     FactKind.RESPONSE_WITHHELD: Text(
-        zh="不自动处置：{subject}[ {fault}][（预案 {runbook}）][，原因：{reason}][：{because}]",
-        en="no automatic response for {subject}[: {fault}][ (runbook {runbook})][, because: {reason}][: {because}]",
+        zh="不自动处置：{subject}[ {fault}][（预案 {runbook}）][，原因：{reasons}][：{reason}]",
+        en="no automatic response for {subject}[: {fault}][ (runbook {runbook})][, because: {reasons}][: {reason}]",
     ),
     FactKind.RUN_STARTED: Text(
         zh="开始执行预案 {runbook}（{subject}）[，版本 {revision}]",

@@ -263,7 +263,8 @@ def zombie(*, drill: bool = False, measured: Values = MEASURED, title: str = "pr
         incident,
         kind="PlatformZombie",
         root=title,
-        severity=1,
+        severity="SEV1",
+        rule="platform-down",
         affected=1,
     )
     told.tell(0.41, FactKind.RESPONSE_CHOSEN, "INC-0007", runbook="failover", response="switch")

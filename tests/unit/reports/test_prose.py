@@ -116,7 +116,7 @@ def test_an_entry_from_the_api() -> None:
     [
         (
             "fault_raised",
-            {"fault": "PlatformDead", "rule": "dead", "evidence": "probe,edge", "flapping": False},
+            {"kind": "PlatformDead", "rule": "dead", "evidence": "probe,edge", "flapping": False},
             "fault: primary call platform dead (rule dead), evidence: signalling probes, live traffic at the edge",
             "诊断故障：primary 呼叫平台宕机（规则 dead），证据：信令探测、边缘真实流量",
         ),
@@ -135,13 +135,13 @@ def test_an_entry_from_the_api() -> None:
         ("note", {"zh": "你好", "en": "hello", "step": "x"}, "note: hello", "备注：你好"),
         (
             "incident_mitigated",
-            {"why": "switch SW-0001 verified"},
+            {"reason": "switch SW-0001 verified"},
             "primary: the callers' impact is over: switch SW-0001 verified",
             "primary 影响已消除：切换 SW-0001 已验证",
         ),
         (
             "severity_changed",
-            {"severity": 1, "before": 2, "row": "all"},
+            {"severity": 1, "before": 2, "rule": "all"},
             "primary is now SEV1, was SEV2, by rule all",
             "primary 定级由 SEV2 变为 SEV1，依据规则 all",
         ),
