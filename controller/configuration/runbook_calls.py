@@ -178,9 +178,8 @@ class Calls:
         except ValidationError as error:
             standing: list[InitErrorDetails] = []
             for item in error.errors(include_url=False):
-                if not any(
-                    REFERENCE.search(text) for _, text in _texts(_inside(parameters, item["loc"]), ())
-                ):
+                of_keys = item["type"] in ("missing", "extra_forbidden")
+                if of_keys or not _holds_references(_inside(parameters, item["loc"])):
                     standing.append(
                         InitErrorDetails(
                             type=item["type"], loc=item["loc"], input=item["input"], ctx=item.get("ctx", {})
@@ -209,6 +208,10 @@ class Calls:
             return _OWN_REPORTS.get(action, {})
         reports: Mapping[str, str] = getattr(self._actions.get(action), "reports", {})
         return reports
+
+
+def _holds_references(value: Any) -> bool:
+    return any(REFERENCE.search(text) for _, text in _texts(value, ()))
 
 
 def _texts(value: Any, path: Location) -> Iterator[tuple[Location, str]]:

@@ -31,6 +31,8 @@ Complaints = Iterator[tuple[str, str]]
 
 def _undo(step: Step) -> Complaints:
     """Everything that changes something says how it is undone, or that it can't be."""
+    if step.kind is StepKind.ACTION and step.call is None:
+        return  # says nothing of what it does, which is reported
     if step.kind in (StepKind.APPROVE, StepKind.PARALLEL):
         if step.rollback is not None:
             yield "rollback", "nothing to roll back in this step"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from controller.configuration.documents import Document, Location
 from controller.configuration.fields import Flag, PositiveCount, PositiveSeconds, Seconds, Section, Words
@@ -32,6 +32,8 @@ from controller.model.runbooks import (
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Variable = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 """A name that conditions can read: of a step, of an input."""
+MOST_STEPS = 100
+
 Kind = Literal["string", "int", "double", "bool"]
 
 
@@ -92,6 +94,13 @@ class StepEntry(Section):
     parallel: tuple[StepEntry, ...] | None = None
 
 
+def _some(steps: tuple[StepEntry, ...]) -> tuple[StepEntry, ...]:
+    """Counted only when every step is well formed: a wrong one is no missing one."""
+    if not 1 <= len(steps) <= MOST_STEPS:
+        raise ValueError(f"must be 1 to {MOST_STEPS} steps")
+    return steps
+
+
 class RunbookEntry(Section):
     """`inputs`: names, or name -> type. `expected`: how long a run takes when all goes well."""
 
@@ -101,7 +110,7 @@ class RunbookEntry(Section):
     clause: str = ""
     inputs: tuple[Variable, ...] | dict[Variable, Kind] = ()
     expected: PositiveSeconds | None = None
-    steps: Annotated[tuple[StepEntry, ...], Field(min_length=1, max_length=100)]
+    steps: Annotated[tuple[StepEntry, ...], AfterValidator(_some)]
 
     @property
     def input_types(self) -> Mapping[str, str]:
