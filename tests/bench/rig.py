@@ -24,10 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from controller.cli.client import CallFailed, Client
 from lab.laboratory import Lab, LabSettings
 from lab.topology import Host
-
-from controller.cli.client import CallFailed, Client
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 RIG_LAB: Final = LabSettings(both_sides_active=True, fr_timer_ms=100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 
 from controller.model.errors import ActionError
@@ -23,20 +24,27 @@ class CommandFailed(ActionError):
 
 
 async def run(argv: Sequence[str], *, environment: Mapping[str, str], text: str = "") -> str:
-    """Its output. Cancelled, it and its children are killed. Raises CommandFailed, ActionError (can't be started)."""
+    """Its output, with `text` on its standard input. Cancelled, it and its children are killed.
+
+    Raises CommandFailed, ActionError (can't be started).
+    """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
+        # A file, as a command that ends without reading would break a pipe.
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(text.encode())
+            stdin.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=stdin if text else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
     except OSError as error:
         raise ActionError(f"{argv[0]}: can't be started: {error}") from error
     try:
-        output, _ = await process.communicate(text.encode())
+        output, _ = await process.communicate()
     except BaseException:
         try:
             os.killpg(process.pid, signal.SIGKILL)
