@@ -58,7 +58,6 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
     "plan": ("执行的预案", "Plan"),
     "plan_revision": ("{0}，版本 {1}", "{0}, revision {1}"),
     "configuration": ("配置版本", "Configuration revision"),
-    "node": ("记录节点", "Recorded by"),
     "drill": ("演练", "Drill"),
     "merged": ("并入", "Merged into"),
     # phases
