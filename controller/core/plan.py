@@ -175,7 +175,8 @@ def _refusals(
     verb: SwitchVerb | None = None
     target = ""
     if switches:
-        verb = SwitchVerb(str(dict(parameters).get("verb") or SwitchVerb.FAILOVER))
+        word = dict(parameters).get("verb")
+        verb = next((item for item in SwitchVerb if item == word), SwitchVerb.FAILOVER)
         target = str(dict(parameters).get("target") or known.get("target") or "")
     request = permit.Request(
         group=group, verb=verb, target=target, automatic=False, fault=str(known.get("fault") or "")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core import calls, closing, persons, rollback, steps
-from controller.core.clearance import BY_RULE, FAILOVER
+from controller.core import calls, closing, persons, resumption, rollback, starting, steps
+from controller.core.clearance import BY_RULE
 from controller.core.draft import Draft
-from controller.core.position import LIVE, due, keep, live_runs, runbook_of, step_at, walk
-from controller.core.references import UnknownReference, names, resolve, starting_inputs
+from controller.core.position import LIVE, live_runs, runbook_of, step_at, walk
+from controller.core.references import UnknownReference, names, resolve
 from controller.model.events import (
     ActionFinished,
     Event,
@@ -22,7 +22,6 @@ from controller.model.events import (
     OperatorCancelledRun,
     OperatorDidManualStep,
     OperatorStartedRun,
-    RunEnded,
     RunWanted,
     Started,
     SwitchEnded,
@@ -31,8 +30,8 @@ from controller.model.facts import FactKind
 from controller.model.groups import SwitchOutcome
 from controller.model.moments import Values
 from controller.model.policy import Policy
-from controller.model.runbooks import Runbook, Step, StepKind
-from controller.model.runs import ActionStatus, Run, RunState, StepRecord, StepState
+from controller.model.runbooks import Step, StepKind
+from controller.model.runs import Run, RunState, StepRecord, StepState
 from controller.model.state import Decision, State
 
 
@@ -40,9 +39,9 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
     draft = Draft(state, event.at, policy)
     match event:
         case RunWanted():
-            _wanted(draft, event)
+            _proceed(draft, starting.wanted(draft, event))
         case OperatorStartedRun():
-            _asked(draft, event)
+            _proceed(draft, starting.asked(draft, event))
         case ActionFinished():
             _answered(draft, event)
         case LadderFinished():
@@ -73,106 +72,6 @@ def wake_at(state: State, policy: Policy) -> float | None:
         if record.due is not None and record.state in LIVE
     ]
     return min(deadlines, default=None)
-
-
-def _wanted(draft: Draft, event: RunWanted) -> None:
-    runbook = draft.policy.runbooks.get(event.runbook)
-    reason = "" if runbook is not None else "unknown_runbook"
-    if any(run.runbook == event.runbook and run.incident == event.incident for run in live_runs(draft.state)):
-        reason = "already_running"
-    if reason or runbook is None:
-        data: Values = (("runbook", event.runbook), ("reason", reason), ("fault", event.fault))
-        draft.record(
-            FactKind.RESPONSE_WITHHELD,
-            event.group or event.runbook,
-            data=data,
-            incident=event.incident,
-            drill=event.drill,
-        )
-        if reason == "unknown_runbook":
-            draft.events.append(
-                RunEnded(
-                    at=event.at,
-                    run="",
-                    incident=event.incident,
-                    runbook=event.runbook,
-                    succeeded=False,
-                    outcome=reason,
-                )
-            )
-        return
-    _start(draft, runbook, event.inputs, event.incident, event.group, event.fault, BY_RULE, event.drill)
-
-
-def _asked(draft: Draft, event: OperatorStartedRun) -> None:
-    reasons = []
-    runbook = draft.policy.runbooks.get(event.runbook)
-    if runbook is None:
-        reasons.append("unknown_runbook")
-    if event.incident and event.incident not in draft.state.incidents:
-        reasons.append("unknown_incident")
-    if event.group and event.group not in draft.policy.groups:
-        reasons.append("unknown_group")
-    if event.incident and any(
-        run.runbook == event.runbook and run.incident == event.incident for run in live_runs(draft.state)
-    ):
-        reasons.append("already_running")
-    if runbook is not None and not reasons:
-        given = dict(
-            starting_inputs(
-                event.inputs,
-                group=event.group,
-                incident=event.incident,
-                fault="",
-                state=draft.state,
-                policy=draft.policy,
-            )
-        )
-        missing = [name for name in runbook.inputs if given.get(name) in (None, "")]
-        reasons.extend(f"missing_input:{name}" for name in missing)
-    if reasons or runbook is None:
-        data: Values = (("request", "run"), ("runbook", event.runbook), ("reasons", ",".join(reasons)))
-        draft.record(
-            FactKind.REQUEST_REFUSED, event.runbook, data=data, incident=event.incident, actor=event.by
-        )
-        return
-    _start(draft, runbook, event.inputs, event.incident, event.group, "", event.by, event.drill)
-
-
-def _start(
-    draft: Draft,
-    runbook: Runbook,
-    given: Values,
-    incident: str,
-    group: str,
-    fault: str,
-    by: str,
-    drill: bool,
-) -> None:
-    inputs = starting_inputs(
-        given, group=group, incident=incident, fault=fault, state=draft.state, policy=draft.policy
-    )
-    run = Run(
-        id=draft.number("RUN"),
-        runbook=runbook.name,
-        revision=runbook.revision,
-        state=RunState.RUNNING,
-        incident=incident,
-        group=str(dict(inputs).get("group") or ""),
-        inputs=inputs,
-        drill=drill,
-        started_by=by,
-        started_wall=draft.at.wall,
-    )
-    data: Values = (
-        ("runbook", runbook.name),
-        ("revision", runbook.revision),
-        ("group", run.group),
-        ("by", by),
-        *((f"input.{name}", value) for name, value in inputs if value not in ("", None)),
-    )
-    keep(draft, FactKind.RUN_STARTED, run, data, actor="" if by == BY_RULE else by)
-    _proceed(draft, run)
 
 
 def _proceed(draft: Draft, run: Run | None) -> None:
@@ -211,7 +110,7 @@ def _advanced(draft: Draft, run: Run) -> bool:
             case StepState.INTENDED if step.kind is StepKind.PARALLEL:
                 return _branches(draft, run, step)
             case _:
-                return steps.retry(draft, run, record, step)
+                return resumption.retry(draft, run, record, step)
     closing.end(draft, run, runbook, RunState.SUCCEEDED)
     return False
 
@@ -220,7 +119,7 @@ def _branches(draft: Draft, run: Run, parent: Step) -> bool:
     """A move of any branch, or the end of them all."""
     for child in parent.steps:
         record = run.step(f"{parent.name}/{child.name}")
-        if record is not None and steps.retry(draft, run, record, child):
+        if record is not None and resumption.retry(draft, run, record, child):
             return True
         run = draft.state.runs[run.id]
     return steps.join(draft, run, parent)
@@ -337,7 +236,7 @@ def _restarted(draft: Draft) -> None:
             if record.state is StepState.ROLLING_BACK:
                 rollback.restarted(draft, current, record, step)
             else:
-                steps.restarted(draft, current, record, step)
+                resumption.restarted(draft, current, record, step)
         _proceed(draft, run)
 
 
@@ -351,31 +250,9 @@ def _deadlines(draft: Draft) -> None:
             current = draft.state.runs[run.id]
             step = step_at(runbook, record.path) if runbook is not None else None
             if step is not None and current.live and current.step(record.path) == record:
-                _expired(draft, current, record, step)
+                resumption.expired(draft, current, record, step)
         if late:
             _proceed(draft, run)
-
-
-def _expired(draft: Draft, run: Run, record: StepRecord, step: Step) -> None:
-    action = step.call.action if step.call is not None else ""
-    match record.state:
-        case StepState.AWAITING_PERSON:
-            persons.overdue(draft, run, record, step)
-        case StepState.INTENDED if action == calls.WAIT:
-            steps.answered(draft, run, record, step, ActionStatus.SUCCEEDED)
-        case StepState.INTENDED if action == calls.PROBE:
-            steps.answered(draft, run, record, step, ActionStatus.FAILED, "no answer")
-        case StepState.INTENDED if calls.switching(draft, run, step):
-            due(draft, run, record, calls.SWITCH_RECHECK)
-        case StepState.INTENDED if action == FAILOVER:
-            message = "the switch ended without an answer"
-            steps.answered(draft, run, record, step, ActionStatus.FAILED, message)
-        case StepState.INTENDED | StepState.VERIFYING if record.command:
-            steps.answered(draft, run, record, step, ActionStatus.UNKNOWN, "no answer")
-        case StepState.ROLLING_BACK if record.command:
-            rollback.answered(draft, run, record, step, ActionStatus.UNKNOWN, "no answer")
-        case _:
-            return
 
 
 def _waiting_for(draft: Draft, command: str) -> tuple[Run, StepRecord, Step] | None:

@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core import calls, persons
-from controller.core.clearance import FAILOVER, Leave, clearance, disruptive
+from controller.core.clearance import Leave, clearance, disruptive
 from controller.core.draft import Draft
-from controller.core.position import about, due, keep, next_order, put, remember, trimmed
+from controller.core.position import about, due, keep, next_order, put, trimmed
 from controller.core.references import UnknownReference, names, resolve
 from controller.model.facts import FactKind
 from controller.model.faults import Verdict
@@ -336,51 +336,3 @@ _UNFINISHED = frozenset(
         StepState.UNKNOWN,
     }
 )
-
-
-def retry(draft: Draft, run: Run, record: StepRecord, step: Step) -> bool:
-    """A pause is over, or something that stood in the way may be gone. False when it goes on waiting."""
-    match record.state:
-        case StepState.PENDING:
-            return attempt(draft, run, record, step)
-        case StepState.RETRYING:
-            if record.due is not None and draft.at.mono < record.due:
-                return False
-            return attempt(draft, run, record, step)
-        case StepState.UNKNOWN:
-            return read_back(draft, run, record.path, step)
-        case StepState.VERIFYING if not record.command:
-            if record.due is not None and draft.at.mono < record.due:
-                return False
-            return read_back(draft, run, record.path, step)
-        case _:
-            return False
-
-
-def restarted(draft: Draft, run: Run, record: StepRecord, step: Step) -> None:
-    """After a restart: what was under way has an unknown outcome, every pause and deadline starts again."""
-    match record.state:
-        case StepState.INTENDED if step.kind is StepKind.PARALLEL:
-            return
-        case StepState.INTENDED if step.call is not None and calls.repeatable(step.call):
-            again = replace(record, state=StepState.PENDING, command="", due=draft.at.mono)
-            data = about(again, ("message", "controller restarted"))
-            keep(draft, FactKind.STEP_UNKNOWN, put(run, again), data)
-        case StepState.INTENDED if calls.switching(draft, run, step):
-            due(draft, run, record, calls.SWITCH_RECHECK)
-        case StepState.INTENDED if step.call is not None and step.call.action == FAILOVER:
-            finish(draft, run, record, StepState.FAILED, "controller restarted before the switch began")
-        case StepState.INTENDED:
-            doubted(draft, run, record, step, "controller restarted")
-        case StepState.VERIFYING:
-            lost = replace(record, state=StepState.UNKNOWN, command="", due=draft.at.mono)
-            data = about(lost, ("message", "controller restarted while verifying"))
-            keep(draft, FactKind.STEP_UNKNOWN, put(run, lost), data)
-        case StepState.RETRYING:
-            due(draft, run, record, step.retry.delay * step.retry.factor ** max(record.attempt - 1, 0))
-        case StepState.AWAITING_PERSON:
-            due(draft, run, record, persons.patience(step))
-        case StepState.PENDING | StepState.UNKNOWN:
-            remember(draft, put(run, replace(record, due=draft.at.mono)))
-        case _:
-            return
