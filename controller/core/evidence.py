@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from controller.core import traffic
 from controller.core.topology import Topology, group_of, rung_of
+from controller.core.vantages import BAD
 from controller.model.faults import EvidenceKind
 from controller.model.health import HealthState, Measurement, RungKey
 from controller.model.moments import Value
@@ -173,6 +174,8 @@ class Evidence(Mapping[str, Value]):
             case "broken" | "state":
                 if broken is None and not self._stands(component):
                     return None
+                if broken is not None and self._state.rungs[RungKey(component, broken)].state not in BAD:
+                    return None  # found broken once, and not known any more
                 if attribute == "broken":
                     return broken or ""
                 return str(HealthState.DOWN if broken else HealthState.UP)

@@ -36,6 +36,9 @@ from controller.model.moments import Value
 from controller.model.policy import GroupPolicy, Policy
 from controller.model.state import Decision, State
 
+RETRACTED = 5.0
+"""Seconds."""
+
 DIVERGING_AFTER = 5
 """Reconciliation intervals after which edges that are still not as desired need a person."""
 
@@ -200,8 +203,21 @@ def _vantage(draft: Draft, name: str) -> None:
             details=(("vantage", name),),
         )
         raised(draft, fault)
+        _retract(draft)
     elif vantage.live and not vantage.isolated and standing is not None:
         cleared(draft, standing, "it reaches something again")
+
+
+def _retract(draft: Draft) -> None:
+    """What was just concluded from silence alone, while the vantage was being cut off, was not known."""
+    layout = topology(draft.policy)
+    for name in layout.landmarks:
+        for fault in faults_at(draft.state, name):
+            fresh = draft.at.wall - fault.raised_wall <= RETRACTED
+            if fault.rule and fresh and EvidenceKind.EDGE not in fault.evidence_kinds:
+                cleared(draft, fault, "the vantage that saw it is cut off itself")
+    for group in draft.policy.groups:
+        both_down(draft, group)
 
 
 def _drift(draft: Draft, rules: GroupPolicy) -> None:

@@ -211,6 +211,10 @@ def _foremost(draft: Draft, faults: Sequence[Fault], extent: Extent) -> Fault:
         both = draft.state.faults.get(FaultKey(FaultKind.BOTH_SIDES_DOWN, group))
         if both is not None:
             return both
+    # What both sides share is no reason to touch either.
+    shared = next((fault for fault in faults if fault.kind is FaultKind.COMMON_CAUSE and fault.group), None)
+    if shared is not None:
+        return shared
     return min(
         faults,
         key=lambda fault: (

@@ -120,5 +120,7 @@ def _redundancy_left(state: State, policy: Policy, fault: Fault) -> int:
         return sum(
             side.component != fault.component and side.component not in state.broken for side in rules.sides
         )
+    if fault.component in state.vantages:
+        return sum(other.live for other in state.vantages.values())
     component = policy.components.get(fault.component)
     return 0 if component is None else spares(state, policy, component)

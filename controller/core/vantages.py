@@ -13,6 +13,9 @@ from controller.model.policy import Policy
 from controller.model.state import RungView, State
 
 BAD = frozenset({HealthState.DOWN, HealthState.RECOVERING})
+RETURN_GRACE = 2.0
+"""Seconds from the first answer until a vantage that was cut off counts again: its other probes must rise first."""
+
 FEWEST_LANDMARKS = 3
 """With fewer things to look at, all of them down proves nothing about the one who looks."""
 
@@ -49,27 +52,49 @@ def verdict(state: State, by_vantage: Mapping[str, HealthState], k: int) -> Heal
 
 
 def isolated(state: State, policy: Policy, vantage: str) -> bool:
-    """Nothing that the groups consist of answers this vantage: then it is the one that is cut off."""
-    known, beside = 0, False
+    """Nothing that the groups consist of answers this vantage, edges and test targets included: then it is the one that
+    is cut off. A rung that is only in doubt does not answer either, nor does one whose last good result is from before
+    the first of them failed."""
+    known, down, beside = 0, False, False
     layout = topology(policy)
+    onset = _onset(state, policy, layout)
     for name in layout.landmarks:
-        words = _words(state, policy, vantage, name)
-        if not words:
-            continue
-        if not words <= BAD:
+        words = _words(state, policy, vantage, name, onset)
+        if HealthState.UP in words:
             return False
-        known += 1
-        beside = beside or layout.proves_isolation(name)
-    return known >= FEWEST_LANDMARKS and beside
+        if words:
+            known += 1
+            down = down or HealthState.DOWN in words
+            beside = beside or layout.proves_isolation(name)
+    return known >= FEWEST_LANDMARKS and down and beside
 
 
-def _words(state: State, policy: Policy, vantage: str, component: str) -> set[HealthState]:
+def _onset(state: State, policy: Policy, layout: Topology) -> float:
+    """When the oldest present failure of a landmark began."""
+    moments = [
+        view.first_bad
+        for name in layout.landmarks
+        if name in policy.components
+        for rung in policy.components[name].ladder
+        if (view := state.rungs.get(RungKey(name, rung.name))) is not None
+        and view.first_bad
+        and view.state is not HealthState.UP
+    ]
+    return min(moments, default=0.0)
+
+
+def _words(state: State, policy: Policy, vantage: str, component: str, onset: float) -> set[HealthState]:
     words: set[HealthState] = set()
     for rung in policy.components[component].ladder if component in policy.components else ():
-        view = state.rungs.get(RungKey(component, rung.name))
+        key = RungKey(component, rung.name)
+        view = state.rungs.get(key)
         word = None if view is None or rung.on_demand else view.by_vantage.get(vantage)
-        if word is not None and word is not HealthState.UNKNOWN:
-            words.add(word)
+        if word is None or word is HealthState.UNKNOWN:
+            continue
+        measured = state.measurements.get(key)
+        if word is HealthState.UP and measured is not None and measured.at < onset:
+            continue
+        words.add(word)
     return words
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from controller.core import traffic
 from controller.core.draft import Draft
 from controller.core.topology import rung_of, topology
-from controller.core.vantages import BAD, isolated, mark, reader, recount, seat, verdict
+from controller.core.vantages import BAD, RETURN_GRACE, isolated, mark, reader, recount, seat, verdict
 from controller.model.events import (
     Event,
     HealthChanged,
@@ -66,6 +66,11 @@ def wake_at(state: State, policy: Policy) -> float | None:
         for vantage in state.vantages.values()
         if vantage.live or vantage.isolated
     ]
+    deadlines.extend(
+        vantage.returning + RETURN_GRACE
+        for vantage in state.vantages.values()
+        if vantage.isolated and vantage.returning
+    )
     if state.gap_until:
         deadlines.append(state.gap_until)
     return min(deadlines, default=None)
@@ -133,18 +138,22 @@ _UNSEEN = RungView()
 def _isolation(draft: Draft, event: HealthChanged) -> None:
     vantage = draft.state.vantages[event.vantage]
     if vantage.isolated:
-        if event.current is HealthState.UP:
-            back = replace_vantage(vantage, live=True, isolated=False)
-            draft.state = recount(seat(draft.state, back), draft.policy, back.name, draft.at.mono)
-            draft.record(FactKind.VANTAGE_RETURNED, back.name, data=(("reason", "no longer isolated"),))
+        if event.current is HealthState.UP and not vantage.returning:
+            draft.state = seat(draft.state, vantage._replace(returning=draft.at.mono))
     elif event.current is HealthState.DOWN and isolated(draft.state, draft.policy, vantage.name):
-        cut = replace_vantage(vantage, live=False, isolated=True)
+        cut = vantage._replace(live=False, isolated=True)
         draft.state = recount(seat(draft.state, cut), draft.policy, cut.name, draft.at.mono)
         draft.record(FactKind.VANTAGE_LOST, cut.name, data=(("reason", "isolated"),))
 
 
-def replace_vantage(vantage: Vantage, *, live: bool, isolated: bool) -> Vantage:
-    return vantage._replace(live=live, isolated=isolated)
+def _returned(draft: Draft, vantage: Vantage) -> None:
+    """Something answered it a while ago: it counts again, unless that was all."""
+    if isolated(draft.state, draft.policy, vantage.name):
+        draft.state = seat(draft.state, vantage._replace(returning=0.0))
+        return
+    back = vantage._replace(live=True, isolated=False, returning=0.0)
+    draft.state = recount(seat(draft.state, back), draft.policy, back.name, draft.at.mono)
+    draft.record(FactKind.VANTAGE_RETURNED, back.name, data=(("reason", "no longer isolated"),))
 
 
 def _seen(state: State, vantage: str, at: float) -> State:
@@ -260,6 +269,8 @@ def _timer(state: State, event: TimerFired, policy: Policy) -> Decision:
     for vantage in draft.state.vantages.values():
         if (vantage.live or vantage.isolated) and now - vantage.last_beat >= policy.beat_timeout:
             _silent(draft, vantage.name, "no heartbeat")
+        elif vantage.isolated and vantage.returning and now >= vantage.returning + RETURN_GRACE:
+            _returned(draft, vantage)
     return draft.decision()
 
 

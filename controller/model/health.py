@@ -109,3 +109,4 @@ class Vantage(NamedTuple):
     lag: float = 0.0
     failure_domain: str = ""
     isolated: bool = False
+    returning: float = 0.0  # when something first answered it again
