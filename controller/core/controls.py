@@ -83,20 +83,20 @@ def answered(draft: Draft, event: LadderFinished) -> None:
     draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
 
 
-def overdue(draft: Draft) -> set[str]:
+def overdue(draft: Draft) -> list[str]:
     """Give up what was never answered; the components whose rules may ask again now."""
     now = draft.at.mono
-    names: set[str] = set()
-    for control in draft.state.controls.values():
+    names: list[str] = []
+    for control in sorted(draft.state.controls.values(), key=lambda control: control.command):
         if now >= control.due:
             draft.state = replace(draft.state, controls=draft.state.controls.delete(control.command))
             data: Values = (("rule", control.rule), ("command", control.command), ("outcome", "no answer"))
             draft.record(FactKind.CONTROL_FINISHED, control.component, data=data)
-            names.add(control.component)
-    for (rule, component), pause in draft.state.diagnosis.backoff.items():
+            names.append(control.component)
+    for (rule, component), pause in sorted(draft.state.diagnosis.backoff.items()):
         if pause.waiting and now >= pause.until:
             _note(draft, (rule, component), pause._replace(waiting=False))
-            names.add(component)
+            names.append(component)
     return names
 
 

@@ -90,7 +90,7 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
             _reported(draft, event)
         case OperatorUpdatedIncident() if event.resolved:
             draft = Draft(state, event.at, policy)
-            for key in state.diagnosis.members.get(event.incident, ()):
+            for key in sorted(state.diagnosis.members.get(event.incident, ())):
                 if key.kind is FaultKind.REPORTED:
                     cleared(draft, state.faults[key], f"settled by {event.by}")
         case Started():
@@ -126,9 +126,9 @@ def _look(draft: Draft, names: Iterable[str]) -> None:
 def _timer(draft: Draft) -> None:
     _look(draft, controls.overdue(draft))
     settling.settle(draft)
-    for rules in draft.policy.groups.values():
+    for _, rules in sorted(draft.policy.groups.items()):
         _drift(draft, rules)
-    for vantage in draft.state.vantages:
+    for vantage in sorted(draft.state.vantages):
         _vantage(draft, vantage)
 
 
@@ -216,7 +216,7 @@ def _retract(draft: Draft) -> None:
             fresh = draft.at.wall - fault.raised_wall <= RETRACTED
             if fault.rule and fresh and EvidenceKind.EDGE not in fault.evidence_kinds:
                 cleared(draft, fault, "the vantage that saw it is cut off itself")
-    for group in draft.policy.groups:
+    for group in sorted(draft.policy.groups):
         both_down(draft, group)
 
 

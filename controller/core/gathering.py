@@ -40,7 +40,7 @@ def root_of(state: State, policy: Policy, fault: Fault) -> str:
     """The group for its sides and edges, and for what an already failing side depends on; else the component."""
     if fault.group:
         return fault.group
-    for name in policy.groups:
+    for name in sorted(policy.groups):
         if root_key(name, fault.drill) in state.diagnosis.roots and fault.component in _above(policy, name):
             return name
     return fault.component
@@ -190,7 +190,9 @@ def merged(draft: Draft, source: Incident, target: Incident) -> Incident:
         resolved_wall=draft.at.wall,
         quiet_since=None,
     )
-    moved = [replace(draft.state.faults[key], incident=target.id) for key in members(draft.state, source)]
+    moved = [
+        replace(draft.state.faults[key], incident=target.id) for key in sorted(members(draft.state, source))
+    ]
     for fault in moved:
         draft.state = entered(draft.state, fault)
     data: Values = (("into", target.id), ("root", source.root), ("faults", len(moved)))

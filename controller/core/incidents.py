@@ -86,7 +86,7 @@ def wake_at(state: State, policy: Policy) -> float | None:
 
 
 def _open(state: State) -> Iterable[Incident]:
-    return (state.incidents[name] for name in state.diagnosis.roots.values())
+    return [state.incidents[name] for name in sorted(state.diagnosis.roots.values())]
 
 
 def _raised(draft: Draft, key: FaultKey) -> None:
@@ -106,13 +106,22 @@ def _cleared(draft: Draft, event: FaultCleared) -> None:
     if incident is None or not incident.open:
         return
     response.forget(draft, incident, event.fault.key)
-    if members(draft.state, incident):
+    if members(draft.state, incident) or _another_name(draft.state, event.fault):
         return
     quiet = replace(incident, quiet_since=draft.at.mono)
     if incident.state is IncidentState.MITIGATED:
         gathering.remember(draft, quiet)
     else:
         _mitigate(draft, quiet, "no fault is left")
+
+
+def _another_name(state: State, cleared: Fault) -> bool:
+    """Whether the same thing is still broken under another fault, which joins the incident in its turn: a hung platform
+    that was fenced is a dead one, and nothing is over."""
+    return any(
+        fault.component == cleared.component and fault.drill == cleared.drill and not fault.suppressed_by
+        for fault in state.faults.values()
+    )
 
 
 def _mitigate(draft: Draft, incident: Incident, why: str, by: str = "") -> None:
@@ -275,7 +284,7 @@ def _timer(draft: Draft) -> None:
             gathering.remember(draft, replace(incident, quiet_since=draft.at.mono))
         else:
             _resolve(draft, incident, f"no fault for {draft.policy.resolve_after:g} s")
-    for name, answer in draft.state.diagnosis.responses.items():
+    for name, answer in sorted(draft.state.diagnosis.responses.items()):
         incident_now = draft.state.incidents.get(name)
         if answer.retry_at is None or draft.at.mono < answer.retry_at:
             continue

@@ -91,7 +91,7 @@ def release(draft: Draft, component: str) -> None:
 
 def settle(draft: Draft) -> None:
     """Whatever is due."""
-    for parent, waiting in draft.state.diagnosis.settling.items():
+    for parent, waiting in sorted(draft.state.diagnosis.settling.items()):
         if draft.at.mono >= waiting.due:
             _settle(draft, parent, waiting)
 
@@ -159,7 +159,11 @@ def _settle(draft: Draft, parent: str, waiting: Settling) -> None:
         return
     known = len(draft.state.diagnosis.followers.get(cause.component, NOBODY))
     suppressed(draft, [fault for fault in faults if fault.suppressed_by != cause.component], cause)
-    below = [key for fault in faults for key in draft.state.diagnosis.followers.get(fault.component, NOBODY)]
+    below = [
+        key
+        for fault in faults
+        for key in sorted(draft.state.diagnosis.followers.get(fault.component, NOBODY))
+    ]
     if below:
         suppressed(draft, [draft.state.faults[key] for key in below], cause)
     if len(draft.state.diagnosis.followers.get(cause.component, NOBODY)) != known:
@@ -171,7 +175,7 @@ def _taken(draft: Draft, parent: str, waiting: Settling) -> list[Fault]:
     diagnosis = draft.state.diagnosis
     pending = diagnosis.pending.mutate()
     faults = []
-    for key in waiting.keys:
+    for key in sorted(waiting.keys):
         fault = pending.pop(key, None) or draft.state.faults.get(key)
         if fault is not None:
             faults.append(fault)

@@ -118,7 +118,7 @@ def members(state: State, incident: Incident | str) -> Map[FaultKey, bool]:
 def leading(state: State, incident: str) -> tuple[Fault, ...]:
     """The faults of an incident that no other one explains."""
     keys = members(state, incident)
-    return tuple(fault for key in keys if not (fault := state.faults[key]).suppressed_by)
+    return tuple(fault for key in sorted(keys) if not (fault := state.faults[key]).suppressed_by)
 
 
 def _forgotten(diagnosis: Diagnosis, fault: Fault) -> Diagnosis:

@@ -26,7 +26,7 @@ class Topology:
         """Sides, edges and test targets: whoever reaches none of them is cut off itself."""
         watchers: dict[str, dict[str, None]] = {}
         landmarks: dict[str, None] = {}
-        for group in policy.groups.values():
+        for _, group in sorted(policy.groups.items()):
             sides = [side.component for side in group.sides]
             for side in group.sides:
                 self.places[side.component] = Place(group.name, side.name)

@@ -260,13 +260,13 @@ def _timer(state: State, event: TimerFired, policy: Policy) -> Decision:
     if event.gap > policy.timer_gap:
         # Whatever was in flight is as old as the gap; a beat that waited in the queue is no silence.
         draft.state = replace(state, gap_until=now + policy.timer_gap)
-        for vantage in state.vantages.values():
+        for _, vantage in sorted(state.vantages.items()):
             if vantage.live or vantage.isolated:
                 draft.state = seat(draft.state, vantage._replace(last_beat=now))
         draft.record(FactKind.TIMER_GAP, state.node, data=(("gap", event.gap),))
     elif state.gap_until and now >= state.gap_until:
         draft.state = replace(state, gap_until=0.0)
-    for vantage in draft.state.vantages.values():
+    for _, vantage in sorted(draft.state.vantages.items()):
         if (vantage.live or vantage.isolated) and now - vantage.last_beat >= policy.beat_timeout:
             _silent(draft, vantage.name, "no heartbeat")
         elif vantage.isolated and vantage.returning and now >= vantage.returning + RETURN_GRACE:
