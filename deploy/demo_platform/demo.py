@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
     except (DemoError, CallFailed) as error:
         print(f"demo: {error}", file=sys.stderr)
+        if "--json" in arguments:
+            print(json.dumps({"good": False, "error": str(error)}, ensure_ascii=False))
         return FAILED
 
 

@@ -63,11 +63,11 @@ class Echo:
 class Anchor:
     """One call's audio on its way through a platform side: `near` faces the caller, `far` who answers.
 
-    `pass_audio(direction)` says whether a packet of that direction goes through now: OneWay.IN towards the answerer,
-    OneWay.OUT towards the caller.
+    `pass_audio(direction, caller)` says whether a packet of that direction goes through now: OneWay.IN towards the
+    answerer, OneWay.OUT towards the caller.
     """
 
-    def __init__(self, host: str, caller: Address, pass_audio: Callable[[OneWay], bool]) -> None:
+    def __init__(self, host: str, caller: Address, pass_audio: Callable[[OneWay, Address], bool]) -> None:
         self._pass_audio = pass_audio
         self.caller = caller
         self.answerer: Address | None = None
@@ -85,9 +85,9 @@ class Anchor:
         self._far.close()
 
     def _from_caller(self, data: bytes, source: Address) -> None:
-        if self.answerer is not None and self._pass_audio(OneWay.IN):
+        if self.answerer is not None and self._pass_audio(OneWay.IN, self.caller):
             self._far.send(data, self.answerer)
 
     def _from_answerer(self, data: bytes, source: Address) -> None:
-        if self._pass_audio(OneWay.OUT):
+        if self._pass_audio(OneWay.OUT, self.caller):
             self._near.send(data, self.caller)

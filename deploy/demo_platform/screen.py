@@ -49,10 +49,10 @@ class Screen:
         text = escape(self.word(zh, en))
         self._console.print(f"    [{style}]{text}[/]" if style else f"    {text}")
 
-    def event(self, seconds: float, text: str, *, style: str = "") -> None:
-        """Something that happened `seconds` after the fault."""
+    def event(self, when: str, text: str, *, style: str = "") -> None:
+        """Something that happened."""
         marked = f"[{style}]{escape(text)}[/]" if style else escape(text)
-        self._console.print(f"    [cyan]{seconds:+8.3f} s[/]  {marked}")
+        self._console.print(f"    [cyan]{when}[/]  {marked}")
 
     def result(self, good: bool, headline: str, rows: Sequence[tuple[str, str]]) -> None:
         self._console.print()

@@ -87,6 +87,7 @@ class Show:
         self._pages = platform.directory / "pages.jsonl"
         self._entries: list[Entry] = []
         self._group = ""
+        self._staying = False
         self._fault_wall = 0.0
 
     def run(self) -> Result:
@@ -160,7 +161,7 @@ class Show:
         for verb in ("status", f"failback {self._group} --reason demo", "timeline --follow"):
             command = f".venv/bin/thirdring --socket {socket} {verb}"
             self._screen.say(f"{word('命令', '')}            {command}", f"command             {command}")
-        self._fault_wall = time.time()
+        self._staying = True
         while True:
             self._tell()
             if not self._callers.running:
@@ -252,8 +253,9 @@ class Show:
         self._entries += news
         for entry in news:
             if entry["kind"] in TOLD and self._fault_wall:
+                wall = float(entry["wall"])
                 self._screen.event(
-                    float(entry["wall"]) - self._fault_wall,
+                    clock(wall) if self._staying else f"{wall - self._fault_wall:+8.3f} s",
                     entry_line(entry, self._language),
                     style=TOLD[entry["kind"]],
                 )

@@ -63,6 +63,11 @@ class Side:
         self._proxy = Proxy(self.address, self._sip.send, self, fr_timer=FR_TIMER_S)
         self.control = Control(self.switches, name=name, counters=self._counters)
 
+    @property
+    def calls(self) -> int:
+        """Under way."""
+        return len(self._anchors)
+
     async def close(self) -> None:
         await self.control.close()
         self._proxy.close()
@@ -71,13 +76,17 @@ class Side:
             self._release(call)
 
     def _admits(self, source: Address) -> bool:
-        return not self.switches.fenced or source.host == self._controller
+        """Behind its fence a side hears the controller, and who answers calls: so a test call of the controller's shows
+        whether it is well again, while nobody else's call gets in.
+        """
+        heard = (self._controller, self._echo.host, self._agents.host)
+        return not self.switches.fenced or source.host in heard
 
     def _receive(self, message: Message, source: Address) -> None:
         self._proxy.receive(message, source)
 
     def _counters(self) -> dict[str, int]:
-        return {"calls": len(self._anchors), "dropped": self._sip.dropped, "malformed": self._sip.malformed}
+        return {"calls": self.calls, "dropped": self._sip.dropped, "malformed": self._sip.malformed}
 
     # What the proxy asks (proxy.Routing).
 
@@ -140,8 +149,9 @@ class Side:
     def _mark(self) -> Headers:
         return ((SIDE_HEADER, self._name),)
 
-    def _passes(self, direction: OneWay) -> bool:
-        return not self.switches.fenced and self.switches.one_way is not direction
+    def _passes(self, direction: OneWay, caller: Address) -> bool:
+        cut_off = self.switches.fenced and caller.host != self._controller
+        return not cut_off and self.switches.one_way is not direction
 
     def _release(self, call: Call) -> None:
         held = self._anchors.pop(call, None)

@@ -18,8 +18,8 @@ from demo_platform.media import OneWay
 
 @dataclass(kw_only=True)
 class Switches:
-    """`zombie`: INVITE is refused with 503, OPTIONS answered with 200. `fenced`: nothing but the controller's own traffic
-    comes in.
+    """`zombie`: INVITE is refused with 503, OPTIONS answered with 200. `fenced`: nobody's calls but the controller's
+    come in.
     """
 
     zombie: bool = False

@@ -13,10 +13,12 @@ from controller.sip.errors import SipParseError
 from controller.sip.messages import Message, Request, Response, parse_message
 from controller.sip.rtp import RtpSender, parse_rtp
 from controller.sip.sdp import PCMU, AudioDescription, build_audio
+from controller.sip.transactions import Timers
 from demo_platform.datagrams import Datagrams
 from demo_platform.layout import Address
 
 PACKET_S = 0.02
+GIVE_UP_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -72,6 +74,7 @@ class _Phone:
                 test_id="test",
                 duration=duration,
                 ring_limit=ring_limit,
+                timers=Timers(deadline=GIVE_UP_S),
             ),
             token=secrets.token_hex(10),
         )

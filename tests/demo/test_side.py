@@ -1,5 +1,6 @@
 """A platform side: relays calls with their media, registers, and has its fault switches."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -106,6 +107,22 @@ async def test_a_fenced_side_hears_the_controller_only(side: Side) -> None:
     finally:
         controller.close()
         edge.close()
+
+
+async def test_a_fenced_side_relays_the_controllers_test_calls_only(side: Side) -> None:
+    talking = asyncio.create_task(
+        dial(f"sip:echo@{side.address}", to=side.address, host="127.0.0.9", duration=1.0)
+    )
+    for _ in range(200):
+        if side.calls:
+            break
+        await asyncio.sleep(0.01)
+    side.switches.fenced = True
+    test_call = await dial(f"sip:echo@{side.address}", to=side.address)
+    assert test_call.outcome is CallOutcome.COMPLETED and test_call.proof.path is MediaPath.BOTH_WAYS
+    cut = await talking
+    assert cut.record.bye_status is None, "a call under way is cut off"
+    assert cut.proof.round_trip_loss > 0.3
 
 
 async def test_a_side_started_behind_its_fence_comes_up_fenced(layout: Layout, tmp_path: Path) -> None:
