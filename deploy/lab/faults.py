@@ -406,10 +406,11 @@ KINDS: Final[Mapping[str, type[Fault]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Injected:
-    """A fault in place. Monotonic seconds: just before it acted, and when its effect was asserted."""
+    """A fault in place. Monotonic seconds: just before it was put in, once it was, and when its effect was asserted."""
 
     fault: Fault
     applied_at: float
+    acted_at: float
     asserted_at: float
 
 
@@ -438,8 +439,9 @@ def inject(lab: Lab, fault: Fault) -> Iterator[Injected]:
     try:
         applied_at = time.monotonic()
         fault.apply(lab)
+        acted_at = time.monotonic()
         fault.assert_effect(lab)
-        yield Injected(fault=fault, applied_at=applied_at, asserted_at=time.monotonic())
+        yield Injected(fault=fault, applied_at=applied_at, acted_at=acted_at, asserted_at=time.monotonic())
     finally:
         _undo(lab, fault)
 
