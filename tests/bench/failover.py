@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from lab.callers import Callers, CallReport
+from lab.callers import LATE_MS, Callers, CallReport
 from lab.faults import Fault, HostDead, Injected, ProcessKilled, ProcessStopped, Zombie, inject
 from lab.keepalived import KeepalivedPair
 from lab.laboratory import Lab, LabSettings
