@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
+NAME_WIDTH = 22
+
 
 class Screen:
     """Silent with `quiet` (for --json). Texts come in both languages; `zh` says which is read."""
@@ -48,6 +50,10 @@ class Screen:
     def say(self, zh: str, en: str, *, style: str = "") -> None:
         text = escape(self.word(zh, en))
         self._console.print(f"    [{style}]{text}[/]" if style else f"    {text}")
+
+    def line(self, name: str, value: str) -> None:
+        """Something to copy, behind its name."""
+        self._console.print(f"    [dim]{escape(name)}{' ' * (NAME_WIDTH - cell_len(name))}[/]{escape(value)}")
 
     def event(self, when: str, text: str, *, style: str = "") -> None:
         """Something that happened."""

@@ -138,29 +138,20 @@ class Show:
 
     def stay(self) -> None:
         """Calls go on and what happens is told, until interrupted. Raises NotReady when the controller ends."""
-        word = self._screen.word
-        layout = self._platform.layout
         self._callers = self._new_callers()
         self._callers.start()
         self._screen.title("演示继续运行，Ctrl-C 结束", "The demo goes on; Ctrl-C ends it")
-        self._screen.say(
-            f"控制台 http://{layout.console}/", f"web page   http://{layout.console}/", style="bold"
-        )
+        word, line = self._screen.word, self._screen.line
+        line(word("控制台", "web page"), f"http://{self._platform.layout.console}/")
         for token in sorted(self._platform.directory.rglob("web.token")):
-            self._screen.say(
-                f"访问令牌 {token.read_text().strip()}", f"token      {token.read_text().strip()}"
-            )
-        self._screen.say(
-            "修复主用侧      deploy/demo heal primary", "heal the primary    deploy/demo heal primary"
-        )
-        self._screen.say(
-            f"注入故障        deploy/demo break {{{'|'.join(Fault)}}} backup",
-            f"break something     deploy/demo break {{{'|'.join(Fault)}}} backup",
-        )
-        socket = _shown(self._platform.directory / "thirdring.sock")
-        for verb in ("status", f"failback {self._group} --reason demo", "timeline --follow"):
-            command = f".venv/bin/thirdring --socket {socket} {verb}"
-            self._screen.say(f"{word('命令', '')}            {command}", f"command             {command}")
+            line(word("访问令牌", "its token"), token.read_text().strip())
+        thirdring = f".venv/bin/thirdring --socket {_shown(self._platform.directory / 'thirdring.sock')}"
+        settle = f"{thirdring} settle {self._group} --active {Role.BACKUP} --reason repaired"
+        line(word("查看状态", "see how it stands"), f"{thirdring} status")
+        line(word("修复主用侧", "heal the primary"), "deploy/demo heal primary")
+        line(word("放回主用侧", "let it back in"), settle)
+        line(word("稳定后切回", "return, once stable"), f"{thirdring} failback {self._group} --reason demo")
+        line(word("再注入故障", "break something"), f"deploy/demo break {'|'.join(Fault)} {'|'.join(Role)}")
         self._staying = True
         while True:
             self._tell()
