@@ -28,7 +28,7 @@ from controller.model.events import (
     TimerFired,
 )
 from controller.model.facts import FactKind
-from controller.model.faults import FaultKey
+from controller.model.faults import Fault, FaultKey
 from controller.model.groups import SwitchOutcome
 from controller.model.incidents import Incident, IncidentState, SeverityReason
 from controller.model.moments import Values
@@ -215,7 +215,11 @@ def _run_ended(draft: Draft, event: RunEnded) -> None:
 
 
 def _acknowledged(draft: Draft, event: OperatorAcknowledged) -> None:
-    incident = _asked(draft, event.incident, event.by, "acknowledge")
+    page = draft.state.pages.get(event.incident)
+    if page is not None and not page.incident:
+        return  # a run without an incident paged: only the page is acknowledged, by the escalation stage
+    name = event.incident if page is None else page.incident
+    incident = _asked(draft, name, event.by, "acknowledge")
     if incident is None:
         return
     if incident.acknowledged_wall:

@@ -133,8 +133,11 @@ def _switching(group: Group, incident: Incident, policy: Policy) -> Text | None:
 
 
 def _runs(state: State, incident: Incident | None) -> list[Run]:
-    names = incident.runs if incident is not None else ()
-    return [run for name in names[-3:] if (run := state.runs.get(name)) is not None]
+    """The newest three; one that has just started is not yet among the incident's own."""
+    if incident is None:
+        return []
+    found = [run for run in state.runs.values() if run.incident == incident.id]
+    return sorted(found, key=lambda run: (run.started_wall, run.id))[-3:]
 
 
 def _running(run: Run, policy: Policy) -> Text:

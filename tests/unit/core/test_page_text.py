@@ -70,7 +70,9 @@ def told(
 
 def run(state: RunState, *steps: StepState) -> Map[str, Run]:
     records = tuple(StepRecord(path=str(n), state=each) for n, each in enumerate(steps))
-    made = Run(id="RUN-0001", runbook="failover", revision="r", state=state, steps=records)
+    made = Run(
+        id="RUN-0001", runbook="failover", revision="r", state=state, steps=records, incident="INC-0001"
+    )
     return Map({"RUN-0001": made})
 
 
@@ -151,7 +153,7 @@ def test_a_switch_that_ended(outcome: SwitchOutcome, phase: Phase, need: str) ->
     ],
 )
 def test_a_run(runs: Map[str, Run], did: str, need: str) -> None:
-    text = told(incident(runs=("RUN-0001",)), runs=runs)
+    text = told(incident(), runs=runs)
     assert (text.did.en, text.need.en) == (f"Done: {did}", f"Needed: {need}")
 
 
