@@ -189,6 +189,13 @@ def _run_ended(draft: Draft, event: RunEnded) -> None:
     ours = known is not None and known.runbook == event.runbook
     if known is not None and ours and known.reason in (response.Withheld.REFUSED, response.Withheld.SHADOWED):
         failed = False  # nothing was done, so nothing failed
+    elif known is not None and ours and event.outcome == SwitchOutcome.SHADOWED:
+        # Only described, the group being unarmed: looked at again once it is armed.
+        failed = False
+        shadowed = known._replace(
+            reason=str(response.Withheld.SHADOWED), retry_at=draft.at.mono + response.RETRY
+        )
+        response.note(draft, incident.id, shadowed)
     elif known is not None and ours and not event.succeeded:
         response.note(draft, incident.id, known._replace(reason=str(response.Withheld.ENDED), retry_at=None))
     data: Values = (

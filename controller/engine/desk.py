@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from controller.core.explanation import Explanation, explain
 from controller.core.invariants import Budget, violations
+from controller.core.page_text import compose
 from controller.core.plan import Plan, plan
 from controller.core.step import step
 from controller.engine.loop import Engine, EngineCounters, Snapshot
@@ -15,6 +16,7 @@ from controller.engine.recovery import durable
 from controller.model.events import Event
 from controller.model.facts import Entry, Fact, FactKind
 from controller.model.moments import Values
+from controller.model.pages import PageText
 from controller.ports import Clock, Journal
 
 
@@ -84,7 +86,16 @@ class Desk:
         """What a run of this runbook would do; None when there is no such runbook."""
         snapshot = self._engine.snapshot
         found = snapshot.policy.runbooks.get(runbook)
-        return None if found is None else plan(found, inputs, snapshot.state, snapshot.policy)
+        return None if found is None else plan(found, inputs, snapshot.state, snapshot.policy, self.clock.now())
+
+    def page_text(self, name: str) -> PageText | None:
+        """The four lines of an incident's newest page, or of the page of that id, as things stand now."""
+        snapshot = self._engine.snapshot
+        pages = [page for page in snapshot.state.pages.values() if name in (page.incident, page.id)]
+        newest = max(pages, key=lambda page: (page.opened_wall, page.id), default=None)
+        return (
+            None if newest is None else compose(snapshot.state, newest, snapshot.policy, self.clock.now())
+        )
 
     async def explain(self, incident: str) -> Explanation:
         """Why this incident is what it is, from the journal and the last evaluation of every rule."""
@@ -96,3 +107,14 @@ def refused(facts: Sequence[Fact]) -> Fact | None:
     """The fact that says a request was refused, if one does."""
     kinds = (FactKind.REQUEST_REFUSED, FactKind.SWITCH_REFUSED, FactKind.APPROVAL_STALE)
     return next((fact for fact in facts if fact.kind in kinds), None)
+
+
+def refusals(facts: Sequence[Fact]) -> tuple[str, ...]:
+    """Why a request was refused, by name; empty when it was not."""
+    no = refused(facts)
+    if no is None:
+        return ()
+    if no.kind is FactKind.APPROVAL_STALE:
+        return ("stale_approval",)
+    named = no.get("refusals") or no.get("reasons") or no.kind.value
+    return tuple(str(named).split(","))

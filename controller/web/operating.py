@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
-from controller.engine.desk import refused
+from controller.engine.desk import refusals, refused
 from controller.model.encoding import plain
 from controller.model.errors import RequestRefused
 from controller.model.events import (
@@ -30,6 +30,7 @@ from controller.model.events import (
 from controller.model.facts import Fact
 from controller.model.groups import SwitchVerb
 from controller.web.access import Account
+from controller.web.console import ACCOUNT
 from controller.web.problems import BadRequest
 from controller.web.reading import DESK
 from controller.web.requests import (
@@ -48,9 +49,6 @@ from controller.web.requests import (
     SwitchBody,
     read_body,
 )
-
-ACCOUNT = "account"
-"""Where the access middleware puts the request's Account."""
 
 
 def add_operating_routes(application: web.Application) -> None:
@@ -174,9 +172,11 @@ async def release_hold(request: web.Request) -> web.Response:
 
 
 async def acknowledge(request: web.Request) -> web.Response:
+    """Of an incident, or of a page by its own id: a run without an incident pages as well."""
+    name = request.match_info["incident"]
     event = OperatorAcknowledged(
         at=request.app[DESK].clock.now(),
-        incident=_incident(request),
+        incident=name if name in request.app[DESK].snapshot.state.pages else _incident(request),
         by=account_of(request).name,
         via="api",
     )
@@ -235,7 +235,8 @@ async def start_run(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     body = await read_body(request, RunBody)
     inputs = tuple(body.inputs.items())
-    plan = desk.plan_run(body.runbook, inputs)
+    given = tuple((name, value) for name, value in (("group", body.group), ("incident", body.incident)) if value)
+    plan = desk.plan_run(body.runbook, (*inputs, *given))
     if plan is None:
         raise web.HTTPNotFound(text=f"no runbook named {body.runbook}")
     if body.dry_run:
@@ -325,16 +326,21 @@ async def report_fault(request: web.Request) -> web.Response:
 
 async def _ask(request: web.Request, event: Event) -> web.Response:
     facts = await request.app[DESK].ask(event)
-    if (no := refused(facts)) is not None:
-        reasons = str(no.get("reasons") or no.get("reason") or no.kind)
-        raise RequestRefused(reasons.split(","), reasons)
+    if reasons := refusals(facts):
+        raise RequestRefused(reasons, _because(reasons, facts))
     return web.json_response({"done": bool(facts), "facts": _facts(facts)})
 
 
 def _plan(facts: Sequence[Fact]) -> web.Response:
+    return web.json_response({"dry_run": True, "refused": list(refusals(facts)), "facts": _facts(facts)})
+
+
+def _because(reasons: Sequence[str], facts: Sequence[Fact]) -> str:
+    """The reasons by name, and what the refusal says beside them: what is lacking, which faults stand."""
     no = refused(facts)
-    reasons = str(no.get("reasons") or "").split(",") if no is not None else []
-    return web.json_response({"dry_run": True, "refused": reasons, "facts": _facts(facts)})
+    known = dict(no.data) if no is not None else {}
+    more = [f"{name}: {known[name]}" for name in ("lacking", "faults") if known.get(name)]
+    return "; ".join((", ".join(reasons), *more))
 
 
 def _facts(facts: Sequence[Fact]) -> list[dict[str, object]]:
