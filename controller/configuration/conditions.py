@@ -25,12 +25,17 @@ from controller.model.moments import Value
 LONGEST_SOURCE = 4000
 """Characters. Longer than any condition a person can review."""
 
+MOST_KNOWN = 256
+"""Verdicts remembered by a condition: most are asked again and again about the same few states and outcomes, and
+the runtime takes ten times as long as looking one up."""
+
 _TYPES: Mapping[str, Any] = {
     "string": cel.Type.STRING,
     "int": cel.Type.INT,
     "double": cel.Type.DOUBLE,
     "bool": cel.Type.BOOL,
 }
+_PLAIN: Mapping[str, type] = {"string": str, "int": int, "double": float, "bool": bool}
 _MACROS = frozenset({"has", "all", "exists", "exists_one", "map", "filter"})
 
 _TOKEN = re.compile(
@@ -83,23 +88,26 @@ class _Compiled:
     variables: tuple[str, ...]
     kinds: tuple[tuple[str, str], ...] = field(repr=False)
     expression: Any = field(repr=False, compare=False)
+    known: dict[tuple[Value, ...], Verdict] = field(default_factory=dict, repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Value]) -> Verdict:
         """Never raises. A missing or None variable, one of another type, or any runtime error is UNKNOWN, unless
         the rest decides alone: `false && unknown` is FALSE, `true || unknown` is TRUE."""
-        data = {}
+        given: list[Value] = []
         for name, kind in self.kinds:
             value = values.get(name)
-            if value is None:
-                continue
-            # A bool is an int to Python but not to the author; a whole float in an int variable is a count.
-            if (type(value) is bool) is not (kind == "bool"):
-                continue
-            if kind == "int" and type(value) is float:
-                if not value.is_integer():
-                    continue
-                value = int(value)
-            data[name] = value
+            given.append(value if value is None or type(value) is _PLAIN[kind] else _fitting(value, kind))
+        key = tuple(given)
+        known = self.known.get(key)
+        if known is None:
+            known = self._evaluate(key)
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = known
+        return known
+
+    def _evaluate(self, given: tuple[Value, ...]) -> Verdict:
+        data = {name: value for (name, _), value in zip(self.kinds, given, strict=True) if value is not None}
         try:
             result = self.expression.eval(data=data).value()
         except Exception:  # whatever the runtime may raise: the contract is UNKNOWN, never an exception
@@ -111,6 +119,16 @@ class _Compiled:
     def __reduce__(self) -> tuple[Any, ...]:
         # The runtime's expression can't be pickled; compiling again is cheap and gives the same condition.
         return compile_condition, (self.source, dict(self.kinds))
+
+
+def _fitting(value: Value, kind: str) -> Value:
+    """A value of another type than declared, where it can stand for one of it; else None."""
+    if kind == "string":
+        return value if isinstance(value, str) else None
+    # A bool is an int to Python but not to the author; a whole float in an int variable is a count.
+    if kind == "int" and type(value) is float:
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and kind != "bool" else None
 
 
 def _variables_read(source: str, declared: Mapping[str, str]) -> tuple[str, ...]:
