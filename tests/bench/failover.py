@@ -39,8 +39,9 @@ NAMED: Final = {
 
 RATE: Final = 100
 BEFORE: Final = 1.5
-LASTS: Final = 3.0
-"""Seconds the fault lasts for the edges alone and for us; also what every set-up's delay is counted over."""
+LASTS: Final = 5.0
+"""Seconds the fault lasts for the edges alone and for us: longer than the callers' patience, or calls that were ringing through a
+side that comes back would be answered late. Also what every set-up's delay is counted over."""
 
 LASTS_KEEPALIVED: Final = 6.0
 HEALED: Final = 2.0
