@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -15,6 +17,7 @@ from controller.model.incidents import Incident
 from controller.model.moments import Moment
 from controller.model.policy import BusinessHours
 from controller.model.state import State
+from controller.web import reporting
 from controller.web.problems import as_problems
 from controller.web.reading import DESK
 from controller.web.reporting import add_reporting_routes
@@ -115,6 +118,25 @@ async def test_a_drill_record_reads_the_incidents_of_the_drill(client: TestClien
     text = await answer.text()
     assert answer.status == 200 and "Drill record · DRILL-0002" in text
     assert desk.asked == ["INC-0007"] and "INC-0007 Calls lost" in text
+
+
+@pytest.mark.parametrize(
+    ("writer", "longest", "status"),
+    [
+        ("raise SystemExit('no room')", 30.0, 500),
+        ("import sys; sys.stdin.buffer.read(); raise SystemExit('late')", 30.0, 500),
+        ("import time; time.sleep(600)", 0.5, 503),
+    ],
+)
+async def test_a_writer_that_fails_or_hangs_is_a_problem_and_leaves_no_process(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, writer: str, longest: float, status: int
+) -> None:
+    monkeypatch.setattr(reporting, "WRITER", (sys.executable, "-c", writer))
+    monkeypatch.setattr(reporting, "LONGEST", longest)
+    assert (await client.get("/api/v1/incidents/INC-0007/report")).status == status
+    assert not [child for child in psutil.Process().children() if writer in child.cmdline()]
+    monkeypatch.undo()
+    assert (await client.get("/api/v1/incidents/INC-0007/report")).status == 200
 
 
 async def test_requests_at_once_are_all_answered(client: TestClient) -> None:
