@@ -143,17 +143,41 @@ class Processes:
                     raise NotReady(f"{role} does not die: {self.members(role)}")
             time.sleep(0.01)
 
-    def end_all(self, *, except_for: Sequence[str] = ()) -> list[str]:
-        """End every process of this directory; returns the roles that were alive."""
-        living = [role for role in self.roles() if role not in except_for and self.alive(role)]
+    def end_all(self) -> list[str]:
+        """End every process of this directory; returns the roles that were alive.
+
+        One that was started in the very moment its starter was interrupted has no record; its mark gives it away.
+        """
+        living = [role for role in self.roles() if self.alive(role)]
         for role in living:
             self.send(role, signal.SIGTERM)
         for role in living:
             self.end(role)
+        deadline = time.monotonic() + 5
+        while marked := self._marked():
+            if time.monotonic() > deadline:
+                raise NotReady(f"processes {marked} do not die")
+            for pid in marked:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.01)
         for role in self.roles():
-            if role not in except_for:
-                (self._records / f"{role}.json").unlink(missing_ok=True)
+            (self._records / f"{role}.json").unlink(missing_ok=True)
         return living
+
+    def _marked(self) -> list[int]:
+        """Every living process that carries the mark of this directory, but this one."""
+        self._reap()
+        found = []
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit() or int(entry) == os.getpid() or not self._is_ours(int(entry)):
+                continue
+            fields = _stat(int(entry))
+            if fields is not None and fields[0] not in "ZX":
+                found.append(int(entry))
+        return found
 
     def _reap(self) -> None:
         for child in list(self._children.values()):

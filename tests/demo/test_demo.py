@@ -104,7 +104,9 @@ def test_a_second_demo_is_told_and_what_a_killed_one_left_is_ended_by_the_next()
     first.communicate(timeout=30)
     assert living() != []
     third = start("--language", "en")
-    started(third)
+    assert third.stdout is not None
+    said = next(line for line in third.stdout if line.startswith("1 "))  # the platform stands
     third.send_signal(signal.SIGTERM)
-    output, _ = third.communicate(timeout=30)
-    assert "ended what an earlier run left" in output
+    third.communicate(timeout=30)
+    assert "ended what an earlier run left" in said
+    assert third.returncode == 130

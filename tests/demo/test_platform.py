@@ -245,6 +245,16 @@ def test_what_a_killed_run_left_behind_is_ended_by_the_next(layout: Layout, tmp_
     assert later.sweep() == []
 
 
+def test_a_process_without_a_record_is_known_by_its_mark(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    record = processes.start("pager", [sys.executable, "-c", "import time; time.sleep(60)"])
+    (tmp_path / "processes" / "pager.json").unlink()
+    assert Processes(tmp_path).end_all() == []
+    assert processes.exit_status("pager") is None, "no record, no status"
+    stat = Path(f"/proc/{record.pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_a_stranger_who_got_the_number_since_is_left_alone(tmp_path: Path) -> None:
     stranger = subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
