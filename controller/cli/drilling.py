@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from controller.cli.exits import Exit
-from controller.cli.screen import Screen, clock_time, table
+from controller.cli.screen import Screen, clock_time, table, write_document
 
 application = typer.Typer(
     help="Put a fault in on purpose, watch, take it out, and score.", no_args_is_help=True
@@ -80,6 +81,20 @@ def abort(context: typer.Context, drill: str, reason: Annotated[str, typer.Optio
     screen: Screen = context.obj
     answer = screen.client.post(f"/api/v1/drills/{drill}/abort", {"reason": reason})
     screen.show(answer, screen.word("正在撤销注入", "the inject is being undone"))
+
+
+@application.command()
+def record(
+    context: typer.Context,
+    drill: str,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here; else to the screen.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="markdown or html.")] = "markdown",
+) -> None:
+    """The record of a drill: what was planned, what happened, the score, and the parts people fill in."""
+    screen: Screen = context.obj
+    write_document(screen, f"/api/v1/drills/{drill}/record", form, output)
 
 
 def _find(screen: Screen, drill: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from controller import app
 from controller.cli.exits import Exit
-from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table
+from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table, write_document
 from controller.reports.prose import Language, entry_line, fault_name, severity_text
 
 Journal = Annotated[
@@ -240,11 +240,4 @@ def report(
 ) -> None:
     """The review draft of an incident, as Markdown or one self-contained HTML page."""
     screen: Screen = context.obj
-    if form not in ("markdown", "html"):
-        raise typer.BadParameter("markdown or html", param_hint="--format")
-    text = screen.client.text(f"/api/v1/incidents/{incident}/report", format=form, language=screen.language)
-    if output is None:
-        print(text)
-        return
-    output.write_text(text, encoding="utf-8")
-    screen.show({"path": str(output.resolve())}, str(output.resolve()))
+    write_document(screen, f"/api/v1/incidents/{incident}/report", form, output)

@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -82,3 +84,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 def facts_lines(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     facts: Sequence[Mapping[str, Any]] = answer.get("facts", ())
     return facts
+
+
+def write_document(screen: Screen, path: str, form: str, output: Path | None) -> None:
+    """Fetch a report and print it, or write it to `output` and say where. `form`: markdown or html."""
+    if form not in ("markdown", "html"):
+        raise typer.BadParameter("markdown or html", param_hint="--format")
+    text = screen.client.text(path, format=form, language=screen.language)
+    if output is None:
+        print(text)
+        return
+    output.write_text(text, encoding="utf-8")
+    screen.show({"path": str(output.resolve())}, str(output.resolve()))
