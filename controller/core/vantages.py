@@ -8,8 +8,8 @@ from dataclasses import replace
 from immutables import Map
 
 from controller.core.topology import Topology, topology
-from controller.model.health import HealthState, RungKey, Vantage
-from controller.model.policy import Policy
+from controller.model.health import HealthState, Measurement, RungKey, Vantage
+from controller.model.policy import Policy, RungPolicy
 from controller.model.state import RungView, State
 
 BAD = frozenset({HealthState.DOWN, HealthState.RECOVERING})
@@ -53,8 +53,8 @@ def verdict(state: State, by_vantage: Mapping[str, HealthState], k: int) -> Heal
 
 def isolated(state: State, policy: Policy, vantage: str) -> bool:
     """Nothing that the groups consist of answers this vantage, edges and test targets included: then it is the one that
-    is cut off. A rung that is only in doubt does not answer either, nor does one whose last good result is from before
-    the first of them failed."""
+    is cut off. A rung that is only in doubt does not answer either, nor does one whose last good result began
+    before the first of them failed."""
     known, down, beside = 0, False, False
     layout = topology(policy)
     onset = _onset(state, policy, layout)
@@ -92,10 +92,15 @@ def _words(state: State, policy: Policy, vantage: str, component: str, onset: fl
         if word is None or word is HealthState.UNKNOWN:
             continue
         measured = state.measurements.get(key)
-        if word is HealthState.UP and measured is not None and measured.at < onset:
+        if word is HealthState.UP and measured is not None and _began(measured, rung) < onset:
             continue
         words.add(word)
     return words
+
+
+def _began(measured: Measurement, rung: RungPolicy) -> float:
+    """At the earliest, where only the end is known."""
+    return measured.sent_at or measured.at - rung.timeout
 
 
 def seat(state: State, changed: Vantage) -> State:

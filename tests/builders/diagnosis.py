@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -291,18 +292,17 @@ class World:
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), act))
 
-    def watch(self, *names: str) -> None:
-        """Probe these components (all that have rungs when none is named), from every vantage, phases spread."""
-        chosen = names or tuple(self.policy.components)
-        phase = 0
+    def watch(self, *names: str, seed: int = 0) -> None:
+        """Probe these components (all that have rungs when none is named), from every vantage, in seeded phases."""
+        phases = random.Random(seed)
+        chosen = names or tuple(sorted(self.policy.components))
         for vantage in self.vantages:
             self._beat(vantage)
             for name in chosen:
                 for rung in self.policy.components[name].ladder:
                     if not rung.on_demand:
-                        phase += 1
                         key = RungKey(name, rung.name)
-                        self.later((phase * 0.037) % rung.interval, self._probing(vantage, key, rung))
+                        self.later(phases.uniform(0, rung.interval), self._probing(vantage, key, rung))
 
     def run(self, seconds: float) -> None:
         """Let time pass: probes, reads of the edges, beats, ladders and the core's own deadlines."""

@@ -15,7 +15,7 @@ from tests.builders.diagnosis import GROUP, NIGHT, NOON, ROOM, World, build_poli
 CASES = sorted((Path(__file__).parents[2] / "golden" / "diagnosis").glob("*.yaml"))
 
 
-def played(case: dict) -> tuple[World, float, int]:
+def played(case: dict, seed: int) -> tuple[World, float, int]:
     """The world after the case, when it began, and how many facts a healthy platform had made before."""
     given = case.get("given", {})
     phones = given.get("phones", 3)
@@ -29,7 +29,7 @@ def played(case: dict) -> tuple[World, float, int]:
         edge_timer=given.get("edge_timer", 1.0),
         wall=NIGHT if given.get("clock") == "night" else NOON,
     )
-    world.watch()
+    world.watch(seed=seed)
     world.run(5.0)
     before, began = len(world.facts), world.now
     for step in case["happens"]:
@@ -42,10 +42,12 @@ def played(case: dict) -> tuple[World, float, int]:
     return world, began, before
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_case(path: Path) -> None:
+def test_case(path: Path, seed: int) -> None:
+    """Whatever the phases of the probes."""
     case = yaml.safe_load(path.read_text())
-    world, began, before = played(case)
+    world, began, before = played(case, seed)
     expect = case["expect"]
     assert not [fact for fact in world.facts[:before] if fact.kind is FactKind.FAULT_RAISED]
     assert not world.undurable()
