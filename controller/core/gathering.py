@@ -86,7 +86,7 @@ def _opened(draft: Draft, fault: Fault, root: str) -> Incident:
         draft,
         FactKind.INCIDENT_OPENED,
         incident,
-        (*described(incident), ("rules", _rules(draft, joined))),
+        (*described(incident), ("policy", draft.policy.revision), ("rules", _rules(draft, joined))),
         with_faults=(joined,),
         opened=True,
     )

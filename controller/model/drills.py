@@ -77,7 +77,9 @@ class Drill:
     finished_wall: float = 0.0
     expires_wall: float = 0.0
     incidents: tuple[str, ...] = ()
-    milestones: tuple[tuple[str, float], ...] = ()  # (detect, decide, switch, verify, acknowledge; Unix seconds)
+    milestones: tuple[
+        tuple[str, float], ...
+    ] = ()  # (detect, decide, switch, verify, acknowledge; Unix seconds)
     diagnosed: str = ""  # the first fault named
     results: tuple[ObjectiveResult, ...] = ()
     score: float | None = None
