@@ -241,7 +241,12 @@ def _surfaced(draft: Draft, component: str) -> Fault | None:
 def _together(draft: Draft, parent: str, waiting: Settling) -> bool:
     rules = draft.policy.common_cause
     since = draft.at.mono - max(rules.window, draft.policy.settle)
-    recent = {child for moment, child in draft.state.recent_failures.get(parent, ()) if moment >= since}
+    standing = draft.state.diagnosis.standing
+    recent = {
+        child
+        for moment, child in draft.state.recent_failures.get(parent, ())
+        if moment >= since and child in standing
+    }
     failed = recent | {key.component for key in waiting.keys}
     if len(failed) < rules.minimum:
         return False
