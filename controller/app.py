@@ -27,7 +27,7 @@ from controller.engine.leadership import keep_leadership, watch_timers
 from controller.engine.loop import Engine
 from controller.engine.prober_process import ProcessProber
 from controller.leases.local import LocalLease
-from controller.model.errors import ConfigurationError, Problem, StoreError
+from controller.model.errors import ConfigurationError, Problem
 from controller.model.events import LadderFinished
 from controller.model.facts import Entry, entry_payload
 from controller.model.health import RungKey
@@ -163,13 +163,8 @@ class Controller:
             ]
             closing.push_async_callback(_end, parts)
             closing.push_async_callback(self.dispatcher.close)
-            try:
-                port = await listeners.open(node.http.host, node.http.port, node.control)
-            except OSError as error:
-                raise StoreError(
-                    f"can't listen on {node.http.host}:{node.http.port}: {error.strerror}"
-                ) from error
             closing.push_async_callback(listeners.close)
+            port = await listeners.open(node.http.host, node.http.port, node.control)
             host = f"[{node.http.host}]" if ":" in node.http.host else node.http.host
             ready(f"http://{host}:{port}")
             stopped = asyncio.create_task(stop.wait(), name="stop")

@@ -19,6 +19,11 @@ class BadRequest(Exception):
     """The request can't be understood. The message says what would be accepted."""
 
 
+def wants_page(request: web.Request) -> bool:
+    """A browser that shows a page, not a program or a script that reads the API."""
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/")
+
+
 def problem(status: int, title: str, **extra: object) -> web.Response:
     """An `application/problem+json` response."""
     body = {"type": "about:blank", "title": title, "status": status, **extra}
@@ -38,7 +43,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if error.status < 400:
             raise
         return problem(error.status, error.reason, detail=error.text or error.reason)
-    except BadRequest as error:
+    except (BadRequest, UnicodeError) as error:  # UnicodeError: a form that is not UTF-8
         return problem(400, "Bad request", detail=str(error))
     except RequestRefused as error:
         return problem(409, "Refused", reasons=list(error.reasons), detail=str(error))

@@ -8,9 +8,19 @@ from controller.engine.desk import Desk
 from controller.model.encoding import plain
 from controller.web.problems import BadRequest
 from controller.web.stream import stream_timeline
-from controller.web.views import component_health, component_view, entry_view, incident_view, status_view
+from controller.web.views import (
+    component_health,
+    component_view,
+    entry_view,
+    incident_view,
+    run_view,
+    status_view,
+)
 
 DESK = web.AppKey("desk", Desk)
+
+MOST_DIGITS = 12
+"""Of a number in a request."""
 
 
 def add_reading_routes(application: web.Application) -> None:
@@ -66,7 +76,8 @@ async def incidents(request: web.Request) -> web.Response:
         {
             "total": len(everything),
             "incidents": [
-                incident_view(item, desk.snapshot) for item in everything[: number(request, "limit", 50)]
+                incident_view(item, desk.snapshot, desk.clock.now())
+                for item in everything[: number(request, "limit", 50)]
             ],
         }
     )
@@ -77,7 +88,7 @@ async def incident(request: web.Request) -> web.Response:
     found = desk.snapshot.state.incidents.get(request.match_info["incident"])
     if found is None:
         raise web.HTTPNotFound(text=f"no incident {request.match_info['incident']}")
-    return web.json_response(incident_view(found, desk.snapshot))
+    return web.json_response(incident_view(found, desk.snapshot, desk.clock.now()))
 
 
 async def explanation(request: web.Request) -> web.Response:
@@ -102,7 +113,8 @@ async def timeline(request: web.Request) -> web.Response:
 async def events(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     last = request.headers.get("Last-Event-ID", "")
-    after = int(last) if last.isdigit() else number(request, "after", desk.snapshot.sequence)
+    known = last.isascii() and last.isdigit() and len(last) <= MOST_DIGITS
+    after = int(last) if known else number(request, "after", desk.snapshot.sequence)
     return await stream_timeline(request, desk, incident=request.query.get("incident", ""), after=after)
 
 
@@ -131,7 +143,7 @@ async def run(request: web.Request) -> web.Response:
     found = desk.snapshot.state.runs.get(request.match_info["run"])
     if found is None:
         raise web.HTTPNotFound(text=f"no run {request.match_info['run']}")
-    return web.json_response(plain(found))
+    return web.json_response(run_view(found, desk.snapshot, desk.clock.now()))
 
 
 async def drills(request: web.Request) -> web.Response:
@@ -155,6 +167,6 @@ def number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS:
         raise BadRequest(f"{name} must be a whole number, not {text!r}")
     return int(text)

@@ -13,6 +13,7 @@ from controller.model.groups import Refusal
 from controller.web.problems import BadRequest
 
 MOST_BYTES = 64 * 1024
+"""Of a body; a larger one is answered with 413."""
 
 
 class Body(BaseModel):
@@ -95,14 +96,17 @@ class FaultReportBody(Body):
 Read = TypeVar("Read", bound=Body)
 
 
+def _no_number(name: str) -> float:
+    """Python reads NaN and the infinities, which JSON (RFC 8259, 6) does not have."""
+    raise ValueError(f"{name} is no JSON number")
+
+
 async def read_body(request: web.Request, kind: type[Read]) -> Read:
     """The request's JSON body as `kind`. Raises BadRequest naming every field that is wrong."""
-    raw = await request.content.read(MOST_BYTES + 1)
-    if len(raw) > MOST_BYTES:
-        raise BadRequest(f"the body is larger than {MOST_BYTES} bytes")
+    raw = await request.read()
     try:
-        document = json.loads(raw) if raw else {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        document = json.loads(raw, parse_constant=_no_number) if raw else {}
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
     try:
         return kind.model_validate(document)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,14 +16,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from controller.engine.desk import Desk
 from controller.model.errors import StoreError
-from controller.web.access import COOKIE, Access, Role, cross_site, local_peer
-from controller.web.console import CONSOLE, Console
+from controller.web.access import Access, Role, cross_site, local_peer
+from controller.web.console import ACCOUNT, CONSOLE, Console
+from controller.web.forms import add_form_routes
 from controller.web.metrics import ControllerCollector
-from controller.web.operating import ACCOUNT, add_operating_routes
-from controller.web.pages import add_console_routes
-from controller.web.problems import Handler, as_problems, problem
+from controller.web.operating import add_operating_routes
+from controller.web.pages import add_page_routes, as_pages
+from controller.web.problems import Handler, as_problems, problem, wants_page
 from controller.web.reading import DESK, add_reading_routes
 from controller.web.reporting import add_reporting_routes
+from controller.web.requests import MOST_BYTES
+from controller.web.stream import end_with_the_application
 
 ACCESS = web.AppKey("access", Access)
 METRICS = web.AppKey("metrics", CollectorRegistry)
@@ -31,7 +36,9 @@ OPEN_PATHS = ("/healthz", "/login", "/a/", "/static/")
 
 
 def make_application(desk: Desk, access: Access, console: Console) -> web.Application:
-    application = web.Application(middlewares=[harden, as_problems, check_access], client_max_size=128 * 1024)
+    application = web.Application(
+        middlewares=[harden, as_pages, as_problems, check_access], client_max_size=MOST_BYTES
+    )
     application[DESK] = desk
     application[ACCESS] = access
     application[CONSOLE] = console
@@ -40,10 +47,12 @@ def make_application(desk: Desk, access: Access, console: Console) -> web.Applic
     application[METRICS] = registry
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/metrics", metrics)
+    end_with_the_application(application)
     add_reading_routes(application)
     add_reporting_routes(application)
     add_operating_routes(application)
-    add_console_routes(application)
+    add_page_routes(application)
+    add_form_routes(application)
     return application
 
 
@@ -53,7 +62,8 @@ async def harden(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
     if not response.prepared:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        # Not "no-referrer": with it browsers send "Origin: null" from our own forms, which looks like another site.
+        response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers.setdefault(
             "Content-Security-Policy",
@@ -67,28 +77,38 @@ async def harden(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A viewer reads, an operator acts. A cookie alone, sent by another site, authorises nothing."""
+    """A viewer reads, an operator acts. What a browser sends by itself, for another site, authorises nothing."""
+    reads = request.method in ("GET", "HEAD")
+    if not reads and not _shows_itself(request) and cross_site(request):
+        return problem(403, "Not allowed", detail="the request came from another site")
+    account = request.app[ACCESS].identify(request, request.app[DESK].clock.now().wall)
+    if account is not None:
+        request[ACCOUNT] = account
     if request.path.startswith(OPEN_PATHS):
         return await handler(request)
-    account = request.app[ACCESS].identify(request, request.app[DESK].clock.now().wall)
     if account is None:
-        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-            raise web.HTTPSeeOther(f"/login?next={request.path}")
+        if wants_page(request):
+            raise web.HTTPSeeOther(f"/login?next={quote(_come_back_to(request))}")
         answer = problem(401, "Who are you?", detail="send a token: Authorization: Bearer ...")
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
-    needed = Role.VIEWER if request.method in ("GET", "HEAD") else Role.OPERATOR
-    if account.role < needed:
+    needed = Role.VIEWER if reads else Role.OPERATOR
+    if account.role < needed and request.path != "/logout":
         return problem(403, "Not allowed", detail=f"{account.name} may read, not act")
-    if (
-        needed is Role.OPERATOR
-        and COOKIE in request.cookies
-        and cross_site(request)
-        and not local_peer(request)
-    ):
-        return problem(403, "Not allowed", detail="the request came from another site")
-    request[ACCOUNT] = account
     return await handler(request)
+
+
+def _shows_itself(request: web.Request) -> bool:
+    """By something no other site can make a browser send: a bearer token, or the control socket."""
+    scheme, _, _ = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" or local_peer(request) is not None
+
+
+def _come_back_to(request: web.Request) -> str:
+    """The page that somebody who has to sign in wanted; for a form, the page it stood on."""
+    if request.method in ("GET", "HEAD"):
+        return request.path
+    return urlsplit(request.headers.get("Referer", "")).path or "/"
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -113,27 +133,42 @@ class Listeners:
         self._control: Path | None = None
 
     async def open(self, host: str, port: int, control: Path) -> int:
-        """Listen; returns the port in use. Raises StoreError when another controller serves the socket, OSError
-        when the port is taken."""
+        """Listen; returns the port in use. Raises StoreError when another controller serves the socket, or when either
+        can't be listened on. Whatever was opened is closed by `close`."""
         await self._runner.setup()
         _clear_stale(control)
         control.parent.mkdir(parents=True, exist_ok=True)
-        mask = os.umask(0o077)
+        mask = os.umask(0o177)
         try:
             await web.UnixSite(self._runner, str(control)).start()
+        except OSError as error:
+            raise StoreError(f"can't listen on {control}: {error.strerror or error}") from error
         finally:
             os.umask(mask)
         self._control = control
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise StoreError(_why_not(host, port, error)) from error
         addresses = [address for address in self._runner.addresses if not isinstance(address, str)]
         return int(addresses[0][1])
 
     async def close(self) -> None:
+        """Safe to call when it was never opened."""
         await self._runner.cleanup()
-        if self._control is not None:
+        control, self._control = self._control, None
+        if control is not None:
             with contextlib.suppress(FileNotFoundError):
-                self._control.unlink()
+                control.unlink()
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"can't listen on {host}:{port}: another program does (`ss -lntp` tells which); "
+            "end it, or choose another http.port"
+        )
+    return f"can't listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
 
 
 def _clear_stale(control: Path) -> None:
@@ -148,4 +183,6 @@ def _clear_stale(control: Path) -> None:
         except ConnectionRefusedError:
             control.unlink()
             return
-    raise StoreError(f"another controller already serves {control}")
+    raise StoreError(
+        f"another controller already serves {control}; end it first, or give this one its own node.control"
+    )

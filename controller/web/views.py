@@ -13,6 +13,11 @@ from controller.model.groups import Group
 from controller.model.health import HealthState, RungKey
 from controller.model.incidents import Incident
 from controller.model.moments import Moment
+from controller.model.pages import Page, PageState
+from controller.model.runs import Run
+
+MINUTE = 60.0
+"""Seconds."""
 
 
 def entry_view(entry: Entry) -> Mapping[str, object]:
@@ -22,15 +27,52 @@ def entry_view(entry: Entry) -> Mapping[str, object]:
     return entry_payload(entry, decoded)
 
 
-def incident_view(incident: Incident, snapshot: Snapshot) -> dict[str, Any]:
+def wall_of(due: float | None, now: Moment) -> float:
+    """A deadline of the state as Unix seconds, for people; 0.0 when there is none."""
+    return now.wall + (due - now.mono) if due is not None else 0.0
+
+
+def page_view(page: Page, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
+    """With when it goes on, and what each person is called."""
+    view: dict[str, Any] = plain(page)
+    view["repeats_wall"] = wall_of(page.repeat_due, now)
+    view["escalates_wall"] = wall_of(page.escalate_due, now)
+    for delivery in view["deliveries"]:
+        delivery["display"] = display(delivery["person"], snapshot)
+    return view
+
+
+def run_view(run: Run, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
+    view: dict[str, Any] = plain(run)
+    book = snapshot.policy.runbooks.get(run.runbook)
+    view["title"] = plain(book.title) if book is not None else None
+    for record, step in zip(run.steps, view["steps"], strict=True):
+        step["due_wall"] = wall_of(record.due, now)
+    return view
+
+
+def display(person: str, snapshot: Snapshot) -> str:
+    """What a person of the configuration is called; anybody else by the account's name."""
+    known = snapshot.policy.people.get(person)
+    return known.display if known is not None else person
+
+
+def incident_view(incident: Incident, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
     state = snapshot.state
     view: dict[str, Any] = plain(incident)
     component = snapshot.policy.components.get(incident.root)
     group = snapshot.policy.groups.get(incident.root) or snapshot.policy.groups.get(incident.group)
     view["title"] = plain(component.title if component else group.title if group else None)
     view["faults"] = [plain(fault) for fault in state.faults.values() if fault.incident == incident.id][:200]
-    view["runs"] = [plain(state.runs[run]) for run in incident.runs if run in state.runs]
-    view["pages"] = [plain(page) for page in state.pages.values() if page.incident == incident.id]
+    # A run that has just started is not yet among the incident's own.
+    runs = [run for run in state.runs.values() if run.incident == incident.id or run.id in incident.runs]
+    view["runs"] = [
+        run_view(run, snapshot, now) for run in sorted(runs, key=lambda run: (run.started_wall, run.id))
+    ]
+    pages = [page for page in state.pages.values() if page.incident == incident.id]
+    view["pages"] = [
+        page_view(page, snapshot, now) for page in sorted(pages, key=lambda page: page.opened_wall)
+    ]
     return view
 
 
@@ -38,6 +80,10 @@ def group_view(group: Group, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
     view: dict[str, Any] = plain(group)
     policy = snapshot.policy.groups.get(group.name)
     view["configured"] = policy is not None
+    view["standby_seconds"] = (
+        max(0.0, round(now.mono - group.standby_since, 1)) if group.standby_since is not None else None
+    )
+    view["calls"] = call_figures(group.name, snapshot, now)
     cooldown = group.cooldown_until
     view["cooldown_seconds"] = max(0.0, round(cooldown - now.mono, 1)) if cooldown is not None else 0.0
     if policy is not None:
@@ -51,12 +97,35 @@ def group_view(group: Group, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
                 "name": side.name,
                 "component": side.component,
                 "active": side.name == group.active,
+                "title": _title(side.component, snapshot),
+                "lines": component.lines
+                if (component := snapshot.policy.components.get(side.component))
+                else 0,
                 "health": component_health(side.component, snapshot),
                 "broken_rung": snapshot.state.broken.get(side.component, ""),
             }
             for side in policy.sides
         ]
     return view
+
+
+def call_figures(group: str, snapshot: Snapshot, now: Moment) -> dict[str, float | None]:
+    """What the edges counted of live calls in the last minute; None where they counted nothing."""
+    samples = [item for item in snapshot.state.call_samples.get(group, ()) if now.mono - item.at <= MINUTE]
+    if len(samples) < 2:
+        return {"failed_per_minute": None, "answer_rate": None}
+    # The first sample's calls belong to the window before it.
+    total, failed = (sum(item.total for item in samples[1:]), sum(item.failed for item in samples[1:]))
+    span = samples[-1].at - samples[0].at
+    return {
+        "failed_per_minute": round(failed * MINUTE / span, 1) if span > 0 else None,
+        "answer_rate": round(1 - failed / total, 4) if total else None,
+    }
+
+
+def _title(component: str, snapshot: Snapshot) -> Any:
+    known = snapshot.policy.components.get(component)
+    return plain(known.title) if known is not None else None
 
 
 def component_health(name: str, snapshot: Snapshot) -> str:
@@ -129,10 +198,33 @@ def status_view(snapshot: Snapshot, now: Moment, head: str, *, journal_failing: 
         "health": health,
         "groups": [group_view(group, snapshot, now) for group in state.groups.values()],
         "incidents": [
-            incident_view(incident, snapshot)
+            incident_view(incident, snapshot, now)
             for incident in sorted(incidents, key=lambda item: (item.severity, -item.opened_wall))
         ],
         "holds": [plain(hold) for hold in state.holds.values() if hold.until_wall > now.wall],
         "drills": [plain(drill) for drill in state.drills.values() if drill.live],
-        "runs": [plain(run) for run in state.runs.values() if run.live],
+        "runs": [run_view(run, snapshot, now) for run in state.runs.values() if run.live],
+        "pages": [
+            page_view(page, snapshot, now)
+            for page in state.pages.values()
+            if page.state is PageState.ACTIVE and not page.incident
+        ],
+        "on_call": [
+            {
+                "level": index,
+                "after": level.after,
+                "people": [
+                    {
+                        "name": name,
+                        "display": display(name, snapshot),
+                        "channels": [channel.name for channel in person.channels] if person else [],
+                    }
+                    for name in level.people
+                    for person in (snapshot.policy.people.get(name),)
+                ],
+            }
+            for index, level in enumerate(
+                snapshot.policy.escalation.levels if snapshot.policy.escalation is not None else ()
+            )
+        ],
     }
