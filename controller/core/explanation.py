@@ -77,7 +77,11 @@ def explain(state: State, entries: Iterable[Entry], incident: str) -> Explanatio
         if fault.component not in told and not fault.suppressed_by:
             found = state.rule_results.get(fault.component, ()) or _of_fault(fault)
             results.update({(result.component, result.rule): result for result in found})
-    ordered = sorted(results.values(), key=lambda result: (not result.fired, _distance(result)))
+    found_faults = {str(result.fault) for result in results.values() if result.fired}
+    ordered = sorted(
+        results.values(),
+        key=lambda result: (not result.fired, _distance(result), str(result.fault) not in found_faults),
+    )
     nearest = next((result for result in ordered if not result.fired), None)
     return Explanation(
         incident=incident,

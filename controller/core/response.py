@@ -79,8 +79,13 @@ def respond(draft: Draft, incident: Incident, extent: Extent) -> None:
         reason = "" if choice.withheld is None else str(choice.withheld)
         if previous.reason == "" or running(draft.state, incident.id, choice.runbook):
             return  # asked for already
-        judged = previous.reason in (Withheld.REFUSED, Withheld.SHADOWED, Withheld.ENDED)
-        if (judged or previous.reason == reason) and not _news(previous, choice):
+        if previous.reason == reason:
+            return
+        if previous.reason == Withheld.ENDED and not _news(previous, choice):
+            return
+        if previous.reason in (Withheld.REFUSED, Withheld.SHADOWED) and (
+            not _news(previous, choice) or _refused(draft, choice)
+        ):
             return
     _decided(draft, incident, choice)
 
@@ -119,9 +124,13 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
 
 
 def _patient(draft: Draft, choice: Choice) -> bool:
-    """Too early for a repair. A switch, and what serves callers when both sides are down, never waits."""
+    """Too early for a repair, or a switch of its group is under way and may end it. A switch, and what serves callers
+    when both sides are down, never waits."""
     if choice.withheld is not None or choice.switches or choice.fault.kind is FaultKind.BOTH_SIDES_DOWN:
         return False
+    group = draft.state.groups.get(choice.fault.group)
+    if group is not None and group.switch is not None:
+        return True
     return draft.at.wall - choice.fault.raised_wall < PATIENCE
 
 

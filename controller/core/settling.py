@@ -247,7 +247,8 @@ def _together(draft: Draft, parent: str, waiting: Settling) -> bool:
         for moment, child in draft.state.recent_failures.get(parent, ())
         if moment >= since and child in standing
     }
-    failed = recent | {key.component for key in waiting.keys}
+    pending, faults = draft.state.diagnosis.pending, draft.state.faults
+    failed = recent | {key.component for key in waiting.keys if key in pending or key in faults}
     if len(failed) < rules.minimum:
         return False
     children = len(draft.policy.children.get(parent, ())) or len(failed)

@@ -1,0 +1,423 @@
+"""The life of an incident: people, switches, repairs, restarts, and what stands in the way of acting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from immutables import Map
+
+from controller.core.explanation import explain
+from controller.model.drills import Drill, DrillState, InjectState
+from controller.model.encoding import fact_payload
+from controller.model.events import (
+    FaultReported,
+    LeaseChanged,
+    OperatorAcknowledged,
+    OperatorPlacedHold,
+    OperatorUpdatedIncident,
+    RunEnded,
+    SwitchEnded,
+    TimerFired,
+)
+from controller.model.facts import GENESIS, Entry, FactKind
+from controller.model.faults import FaultKey, FaultKind, Grade, Severity
+from controller.model.groups import Hold, Refusal, SwitchOutcome
+from controller.model.incidents import Incident, IncidentState
+from controller.model.runs import Run, RunState
+from controller.model.state import State
+from tests.builders.diagnosis import GROUP, World, build_policy
+
+
+def world_of(**changes: object) -> World:
+    world = World(build_policy(), **changes)
+    world.watch()
+    world.run(4.0)
+    return world
+
+
+def killed(world: World) -> None:
+    world.set(primary={"sip": "refused", "call": "refused", "live": "ignore"})
+
+
+def healed(world: World) -> None:
+    world.set(primary={"sip": "up", "call": "up", "live": "answer"})
+
+
+def only(world: World) -> Incident:
+    (incident,) = world.state.incidents.values()
+    return incident
+
+
+def keep(world: World, **changes: object) -> None:
+    """As another stage would, without its facts: groups, runs and holds are not what these tests record."""
+    world.state = replace(world.state, **changes)
+
+
+def run_of(world: World, state: RunState = RunState.RUNNING, number: int = 1) -> Run:
+    wanted = world.wanted[-1]
+    run = Run(
+        id=f"RUN-{number:04d}",
+        runbook=wanted.runbook,
+        revision="r",
+        state=state,
+        incident=wanted.incident,
+        group=wanted.group,
+    )
+    keep(world, runs=world.state.runs.set(run.id, run))
+    return run
+
+
+def end(world: World, run: Run, state: RunState, outcome: str = "") -> None:
+    keep(world, runs=world.state.runs.set(run.id, replace(run, state=state)))
+    world.send(
+        RunEnded(
+            at=world.at(),
+            run=run.id,
+            incident=run.incident,
+            runbook=run.runbook,
+            succeeded=state is RunState.SUCCEEDED,
+            outcome=outcome or str(state),
+        )
+    )
+
+
+def switched(world: World, run: Run, outcome: SwitchOutcome, *refusals: Refusal) -> None:
+    if outcome is SwitchOutcome.VERIFIED:
+        group = replace(world.state.groups[GROUP], active="backup", epoch=2)
+        keep(world, groups=world.state.groups.set(GROUP, group))
+    world.send(
+        SwitchEnded(
+            at=world.at(),
+            group=GROUP,
+            switch="SW-0001",
+            run=run.id,
+            step="failover",
+            outcome=outcome,
+            refusals=refusals,
+        )
+    )
+
+
+def kinds(world: World) -> list[FactKind]:
+    return [fact.kind for fact in world.facts]
+
+
+def test_a_verified_switch_mitigates_and_the_repair_of_the_old_side_is_left_to_people() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    assert run.runbook == "failover"
+    switched(world, run, SwitchOutcome.VERIFIED)
+    end(world, run, RunState.SUCCEEDED)
+    assert only(world).state is IncidentState.MITIGATED
+    assert only(world).runs == (run.id,)
+    world.run(60.0)
+    assert [wanted.runbook for wanted in world.wanted] == ["failover"]
+    assert only(world).state is IncidentState.MITIGATED
+    assert "PlatformDead:primary" in world.faults(), "it is still dead, and said so"
+    healed(world)
+    world.run(40.0)
+    assert only(world).state is IncidentState.RESOLVED
+    assert not world.faults()
+
+
+def test_the_other_side_failing_after_the_switch_opens_the_incident_again() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    switched(world, run, SwitchOutcome.VERIFIED)
+    end(world, run, RunState.SUCCEEDED)
+    world.set(backup={"sip": "refused", "call": "refused", "live": "ignore"})
+    world.run(1.0)
+    assert only(world).state is IncidentState.OPEN
+    assert not only(world).mitigated_wall
+    assert "BothSidesDown:calls" in world.faults()
+    assert world.wanted[-1].runbook == "both-sides-down"
+
+
+def test_acknowledged_once_resolved_by_itself() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    name = only(world).id
+    world.send(OperatorAcknowledged(at=world.at(), incident=name, by="li", via="link"))
+    first = only(world).acknowledged_wall
+    world.run(1.0)
+    world.send(OperatorAcknowledged(at=world.at(), incident=name, by="wang", via="web"))
+    assert (only(world).acknowledged_by, only(world).acknowledged_wall) == ("li", first)
+    assert only(world).state is IncidentState.ACKNOWLEDGED
+    healed(world)
+    world.run(3.0)
+    assert only(world).state is IncidentState.MITIGATED, "the callers' impact is over"
+    world.run(world.policy.resolve_after)
+    assert only(world).state is IncidentState.RESOLVED
+    world.send(OperatorAcknowledged(at=world.at(), incident=name, by="wang", via="web"))
+    refused = world.facts[-1]
+    assert (refused.kind, refused.get("reasons")) == (FactKind.REQUEST_REFUSED, "incident_closed")
+    assert not [name for name in world.undurable() if not name.startswith("group/")]
+
+
+def test_an_incident_with_a_standing_fault_is_not_resolved_by_a_click() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    world.send(OperatorUpdatedIncident(at=world.at(), incident=only(world).id, by="li", resolved=True))
+    assert only(world).open
+    assert world.facts[-1].get("reasons") == "fault_active"
+
+
+def test_command_note_and_grade_are_recorded_with_who_said_so() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    assert only(world).grade is Grade.II
+    world.send(
+        OperatorUpdatedIncident(
+            at=world.at(),
+            incident=only(world).id,
+            by="li",
+            note="calling the carrier",
+            command=True,
+            grade=Grade.III,
+        )
+    )
+    assert (only(world).commander, only(world).grade, only(world).grade_confirmed_by) == (
+        "li",
+        Grade.III,
+        "li",
+    )
+    assert {fact.actor for fact in world.facts[-3:]} == {"li"}
+
+
+def test_severity_never_falls_while_open() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    assert only(world).severity is Severity.SEV1
+    world.run(5.0)  # by now the edges carry the calls over: masked, which alone would be SEV2
+    assert only(world).severity is Severity.SEV1
+
+
+def test_a_failed_repair_raises_the_severity_by_one_and_is_not_repeated() -> None:
+    world = world_of()
+    world.set(phone1={"sip": "silent"})
+    world.run(8.0)
+    assert only(world).severity is Severity.SEV3
+    run = run_of(world)
+    assert run.runbook == "device-quarantine"
+    end(world, run, RunState.FAILED)
+    assert only(world).severity is Severity.SEV2
+    assert only(world).reason.rule == "repair-failed"
+    world.run(60.0)
+    assert len(world.wanted) == 1
+
+
+def test_a_cancelled_run_is_no_failed_repair() -> None:
+    world = world_of()
+    world.set(phone1={"sip": "silent"})
+    world.run(8.0)
+    end(world, run_of(world), RunState.CANCELLED)
+    assert only(world).severity is Severity.SEV3
+
+
+@pytest.mark.parametrize("outcome", [SwitchOutcome.REFUSED, SwitchOutcome.SHADOWED])
+def test_a_refused_switch_is_asked_for_again_only_when_nothing_refuses_it(
+    outcome: SwitchOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    switched(world, run, outcome, Refusal.ON_HOLD)
+    end(world, run, RunState.FAILED)
+    assert only(world).severity is Severity.SEV1
+    before = len(world.facts)
+    world.run(10.0)  # no fence is ready in this state, so the permit still refuses
+    assert len(world.wanted) == 1
+    assert not [fact for fact in world.facts[before:] if fact.kind is FactKind.RESPONSE_CHOSEN]
+    monkeypatch.setattr("controller.core.response.permit.refusals", lambda *_: ())
+    world.run(1.5)
+    assert [wanted.runbook for wanted in world.wanted] == ["failover", "failover"]
+
+
+def test_without_a_lease_it_observes_and_acts_once_it_leads() -> None:
+    world = world_of()
+    world.send(LeaseChanged(at=world.at(), deadline=None))
+    killed(world)
+    world.run(2.0)
+    assert only(world).severity is Severity.SEV1
+    assert not world.wanted
+    withheld = [fact for fact in world.facts if fact.kind is FactKind.RESPONSE_WITHHELD]
+    assert [fact.get("reasons") for fact in withheld] == ["no_lease"]
+    world.send(LeaseChanged(at=world.at(), deadline=world.now + 100.0))
+    world.run(1.5)
+    assert [wanted.runbook for wanted in world.wanted] == ["failover"]
+
+
+def test_after_a_timer_gap_nothing_is_done_until_it_is_over() -> None:
+    world = world_of()
+    world.send(TimerFired(at=world.at(), gap=5.0))
+    killed(world)
+    world.run(0.5)
+    assert only(world).open
+    assert not world.wanted
+    world.run(2.0)
+    assert [wanted.runbook for wanted in world.wanted] == ["failover"]
+
+
+def test_a_hold_keeps_repairs_back_and_says_so() -> None:
+    world = world_of()
+    hold = Hold(
+        scope="phone1", by="li", reason="moving desks", since_wall=0.0, until_wall=world.at().wall + 20.0
+    )
+    keep(world, holds=world.state.holds.set(hold.scope, hold))
+    world.set(phone1={"sip": "silent"})
+    world.run(10.0)
+    assert not world.wanted
+    assert [fact.get("reasons") for fact in world.facts if fact.kind is FactKind.RESPONSE_WITHHELD] == [
+        "on_hold"
+    ]
+    world.run(15.0)
+    assert [wanted.runbook for wanted in world.wanted] == ["device-quarantine"]
+
+
+def test_a_report_is_never_lost_and_closes_with_its_incident() -> None:
+    world = world_of()
+    report = FaultReported(
+        at=world.at(),
+        report="R-1",
+        component="phone2",
+        symptom="crackling",
+        noticed_wall=world.at().wall - 60.0,
+        by="zhao",
+    )
+    world.send(report)
+    assert world.faults() == {"Reported:phone2"}
+    assert only(world).onset_latest_wall == report.noticed_wall
+    world.send(replace(report, report="R-2", by="qian"))
+    assert world.count(FactKind.FAULT_REPORTED) == 2
+    assert len(world.state.incidents) == 1
+    world.send(OperatorUpdatedIncident(at=world.at(), incident=only(world).id, by="li", resolved=True))
+    assert not world.faults()
+    assert only(world).state is IncidentState.RESOLVED
+
+
+def test_a_restart_takes_the_incident_up_where_it_was() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    before = only(world)
+    world.crash()
+    assert only(world) == before
+    assert world.faults() == {"PlatformDead:primary"}
+    world.run(3.0)
+    assert len(world.state.incidents) == 1
+    assert world.raised() == ["PlatformDead:primary"]
+    healed(world)
+    world.run(40.0)
+    assert only(world).state is IncidentState.RESOLVED
+    assert not world.undurable()
+
+
+def test_a_drills_incident_takes_in_no_real_fault() -> None:
+    world = world_of()
+    drill = Drill(
+        id="DRILL-0001",
+        scenario="kill",
+        component="primary",
+        group="",
+        state=DrillState.INJECTED,
+        inject_state=InjectState.ACTIVE,
+        by="li",
+        inject=("command", ()),
+        undo=("command", ()),
+        started_wall=world.at().wall,
+    )
+    keep(world, drills=world.state.drills.set(drill.id, drill))
+    killed(world)
+    world.run(1.0)
+    assert only(world).drill
+    keep(world, drills=Map())
+    world.set(backup={"sip": "refused", "call": "refused", "live": "ignore"})
+    world.run(1.0)
+    assert sorted(incident.drill for incident in world.open_incidents()) == [False, True]
+
+
+def entries(world: World) -> list[Entry]:
+    return [
+        Entry(
+            number,
+            "node-a",
+            fact.at.wall,
+            str(fact.kind),
+            fact.incident,
+            fact.drill,
+            fact_payload(fact),
+            "",
+            GENESIS,
+            "",
+        )
+        for number, fact in enumerate(world.facts, start=1)
+    ]
+
+
+def test_explained_from_the_journal_alone() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    told = explain(State(node="node-a"), entries(world), only(world).id)
+    by_name = {rule.rule: rule for rule in told.rules}
+    assert len(by_name) == sum(rule.side_only for rule in world.policy.rules)
+    fired = by_name["nothing-answers-and-edges-agree"]
+    assert fired.fired
+    assert [term.verdict for term in fired.terms] == ["true", "true", "true"]
+    assert dict(fired.terms[0].seen)["self.sip.state"] == "DOWN"
+    assert told.closest is not None
+    assert not told.closest.fired
+    assert told.closest.blocked_by
+    assert told.responses == ("failover",)
+    assert told.severity is not None
+    assert told.severity.rule == "platform-down"
+
+
+def test_explains_what_stood_in_the_way() -> None:
+    world = world_of(calls_per_second=0.0)
+    world.set(primary={"sip": "silent", "call": "silent", "live": "ignore"})
+    world.run(1.0)
+    told = explain(State(node="node-a"), entries(world), only(world).id)
+    assert told.blocked == ("not_actionable",)
+    assert told.closest is not None
+    assert told.closest.rule == "silent-and-edges-time-out"
+    assert told.closest.blocked_by == ("edges-time-out",)
+
+
+def test_edges_that_drift_longer_than_one_reconciliation() -> None:
+    world = world_of()
+    drifted = replace(world.state.groups[GROUP], drifted_edges=("edge1",))
+    keep(world, groups=world.state.groups.set(GROUP, drifted))
+    world.send(TimerFired(at=world.at()))
+    assert not world.faults()
+    world.run(1.1)
+    assert world.faults() == {"EdgeDrift:edge1"}
+    assert only(world).root == GROUP
+    world.run(5.0)
+    assert world.faults() == {"EdgeDivergence:edge1"}
+    assert only(world).severity is Severity.SEV2
+    keep(world, groups=world.state.groups.set(GROUP, replace(drifted, drifted_edges=())))
+    world.send(TimerFired(at=world.at()))
+    assert not world.faults()
+    assert FaultKey(FaultKind.EDGE_DIVERGENCE, "edge1") not in world.state.faults
+
+
+def test_operators_holds_are_not_the_incident_stages_business() -> None:
+    world = world_of()
+    before = len(world.facts)
+    world.send(
+        OperatorPlacedHold(
+            at=world.at(), scope="*", by="li", reason="works", until_wall=world.at().wall + 60.0
+        )
+    )
+    assert len(world.facts) == before
