@@ -101,8 +101,13 @@ class ProbeKinds:
         except TimeoutError:
             note = f"{watch.kind} did not end within its timeout"
         except Exception as error:
-            note = f"{watch.kind} raised {type(error).__name__}: {error}"
-            self.complain(f"{watch.kind} {type(error).__name__}", note)
+            return self.defective(watch, sent_at, error)
+        return void(watch.key, sent_at, time.monotonic(), note)
+
+    def defective(self, watch: Watch, sent_at: float, error: Exception) -> ProbeResult:
+        """The result of a probe that raised: it says nothing about the target."""
+        note = f"{watch.kind} raised {type(error).__name__}: {error}"
+        self.complain(f"{watch.kind} {type(error).__name__}", note)
         return void(watch.key, sent_at, time.monotonic(), note)
 
     def complain(self, about: str, message: str) -> None:

@@ -225,20 +225,23 @@ class LocalProber:
         now = time.monotonic()
         self._timer = None
         self.meter.record(now, max(0.0, now - self._timer_due), 0)
-        self._flights.sweep(now)
-        for wheel in tuple(self._wheels.values()):
-            for due in wheel.take(now):
-                started = time.monotonic()
-                if started - due.at > SKIP_AFTER:
-                    self.meter.record(started, started - due.at, 0)
-                    self.counters.skipped += len(due.items)
-                    continue
-                for watch in due.items:
-                    self._launch(watch)
-                ended = time.monotonic()
-                self.meter.record(ended, ended - due.at, len(due.items))
-                self._kinds.drain()
-        self._arm()
+        try:
+            self._flights.sweep(now)
+            for wheel in tuple(self._wheels.values()):
+                for due in wheel.take(now):
+                    started = time.monotonic()
+                    if started - due.at > SKIP_AFTER:
+                        self.meter.record(started, started - due.at, 0)
+                        self.counters.skipped += len(due.items)
+                        continue
+                    for watch in due.items:
+                        self._launch(watch)
+                    ended = time.monotonic()
+                    self.meter.record(ended, ended - due.at, len(due.items))
+                    self._kinds.drain()
+        finally:
+            # Whatever a kind's defect broke off, the next slot must come: a prober that only beats looks well.
+            self._arm()
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -285,7 +288,12 @@ class LocalProber:
                 self.counters.skipped += 1
                 return False
             self._mass_flying += 1
-            flight = mass.send(ticket, watch.prepared, timeout, time.monotonic())
+            sent_at = time.monotonic()
+            try:
+                flight = mass.send(ticket, watch.prepared, timeout, sent_at)
+            except Exception as error:
+                self._finished(ticket, self._kinds.defective(watch, sent_at, error))
+                return True
             if not flight.done:
                 self._flights.track(mass, flight, timeout, watch.resends)
             return True

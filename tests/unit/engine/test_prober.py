@@ -13,7 +13,7 @@ from controller.engine.prober import LocalProber
 from controller.model.events import Event, HealthChanged, LadderFinished
 from controller.model.health import HealthState, Hysteresis, Outcome, ProbeResult, RungKey
 from controller.model.policy import RungPolicy
-from controller.ports import Target
+from controller.ports import Flight, Target
 from controller.probes.sip_options import OptionsParameters, SipOptions
 from tests.builders.responders import datagram_peer, silence, sip_answer
 
@@ -35,7 +35,25 @@ class Scripted:
     async def close(self) -> None: ...
 
 
-KINDS = {"scripted": Scripted, "sip_options": SipOptions}
+class Clumsy(SipOptions):
+    """A mass kind that raises: at sending from some target's second probe on, and each time it is drained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: dict[RungKey, int] = {}
+
+    def send(self, ticket: object, prepared: Any, timeout: float, now: float) -> Flight:
+        self.sent[prepared.key] = self.sent.get(prepared.key, 0) + 1
+        if prepared.key == KEY and self.sent[KEY] > 1:
+            raise RuntimeError("out of cheese")
+        return super().send(ticket, prepared, timeout, now)
+
+    def drain(self) -> None:
+        super().drain()
+        raise RuntimeError("no drain")
+
+
+KINDS = {"scripted": Scripted, "sip_options": SipOptions, "clumsy": Clumsy}
 
 
 def policy(probe: str, parameters: object, **settings: Any) -> RungPolicy:
@@ -89,6 +107,21 @@ async def test_a_probe_that_raises_is_a_void_result_with_a_note() -> None:
     assert result.outcome is Outcome.VOID and result.up is None
     assert "RuntimeError: out of cheese" in result.note
     assert prober.statistics()["voided"] == 1
+
+
+async def test_a_mass_kind_that_raises_stops_nobodys_probes() -> None:
+    other = RungKey("backup", "probe")
+    loop = asyncio.get_running_loop()
+    complaints: list[str] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(str(context.get("exception"))))
+    async with datagram_peer(sip_answer()) as peer:
+        parameters = OptionsParameters(uri=f"sip:127.0.0.1:{peer.port}")
+        targets = [Target(key, policy("clumsy", parameters, timeout=0.5)) for key in (KEY, other)]
+        async with probing(*targets) as (prober, _, _):
+            async with asyncio.timeout(20):
+                while prober.statistics()["voided"] < 3 or prober.statistics()["probes"] < 12:
+                    await asyncio.sleep(0.01)
+    assert set(complaints) == {"no drain"}
 
 
 async def test_a_probe_that_never_ends_is_cancelled_and_void() -> None:
