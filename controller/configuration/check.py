@@ -205,7 +205,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "by_schedule": "{rung}: interval {interval:g} x fall {fall} + probe deadline {timeout:g}",
         "by_confirmation": "{rung}: interval {interval:g} + deadline {timeout:g} + {repeats} confirming probe(s)"
         " {confirm_interval:g} apart + deadline {timeout:g}",
-        "by_reading": "{rung}: interval {interval:g} + deadline {timeout:g} until its next reading",
+        "by_reading": "{rung}: edge timer {edge_timer:g} until a call failed + interval {interval:g}"
+        " + deadline {timeout:g} until that is read",
         "by_decide": "rules, one commit, first command",
         "by_fence": "freeze {freeze:g} (a hung side uses all of it) + fence {fence:g}",
         "by_redirect": "promote and redirect on the edges",
@@ -234,7 +235,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "by_schedule": "{rung}：间隔 {interval:g} × 连续失败 {fall} + 探测时限 {timeout:g}",
         "by_confirmation": "{rung}：间隔 {interval:g} + 时限 {timeout:g} + {repeats} 次确认探测（相隔 {confirm_interval:g}）"
         " + 时限 {timeout:g}",
-        "by_reading": "{rung}：间隔 {interval:g} + 时限 {timeout:g}，即下一次读数",
+        "by_reading": "{rung}：边缘定时器 {edge_timer:g}（呼叫失败） + 间隔 {interval:g} + 时限 {timeout:g}（读到）",
         "by_decide": "规则判定、一次提交、首条命令",
         "by_fence": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离 {fence:g}",
         "by_redirect": "提升备用侧并在边缘改向",

@@ -130,8 +130,8 @@ def worst_case(
     edges: Iterable[tuple[RungKey, RungPolicy]],
     allowances: Allowances,
 ) -> WorstCase:
-    """The failover-relevant rungs of the sides must say DOWN; those of the edges bring live counters, for which one
-    reading after the break is enough.
+    """The failover-relevant rungs of the sides must say DOWN; those of the edges bring live counters: the first call
+    after the break is given up by the edge after `edge_timer`, and the next reading tells.
 
     Raises ValueError when no side has one: then no failure would be seen at all.
     """
@@ -142,8 +142,8 @@ def worst_case(
     detect = detection(slowest[1])
     by = "schedule" if detect == scheduled(slowest[1]) else "confirmation"
     for item in edges:
-        reading = item[1].interval + item[1].timeout
-        if reading > detect:
+        reading = allowances.edge_timer + item[1].interval + item[1].timeout
+        if reading > detect + 1e-9:
             slowest, detect, by = item, reading, "reading"
     key, rung = slowest
     budget = TimeBudget(
@@ -165,6 +165,7 @@ def worst_case(
                     ("interval", rung.interval),
                     ("fall", rung.hysteresis.fall),
                     ("timeout", rung.timeout),
+                    ("edge_timer", allowances.edge_timer),
                     ("confirm", rung.confirm),
                     ("confirm_interval", rung.confirm_interval),
                 ),

@@ -133,6 +133,18 @@ def test_an_edge_read_too_seldom_decides() -> None:
     assert worst.budget.total == pytest.approx(1.5)
 
 
+def test_an_edge_knows_of_a_failed_call_only_after_its_own_timer() -> None:
+    worst = worst_case(
+        [(RungKey("a", "sip"), rung())],
+        [(RungKey("edge", "edge"), rung(interval=0.25, timeout=0.35))],
+        Allowances(decide=0.0, freeze=0.0, fence=0.0, redirect=0.0, edge_timer=2.0),
+    )
+    assert worst.detected_by == RungKey("edge", "edge")
+    assert worst.budget.detect == pytest.approx(2.0 + 0.25 + 0.35)
+    seen = dict(worst.terms[0].values)
+    assert seen["edge_timer"] + seen["interval"] + seen["timeout"] == pytest.approx(worst.budget.detect)
+
+
 def test_nothing_to_see_a_failure_with_is_an_error() -> None:
     with pytest.raises(ValueError, match="no scheduled failover-relevant rung"):
         worst_case([], [], Allowances(decide=0, freeze=0, fence=0, redirect=0, edge_timer=0))
