@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.registry import CATEGORIES
+
 ROOT = Path(__file__).parents[2] / "controller"
 
 ROOMS = {
@@ -48,7 +50,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {"model", "engine", "reports"},  # of engine only `desk` and `loop`'s snapshot
     "cli": {"model", "reports", "app"},
     "registry": set(),
-    "__main__": {"cli", "registry", "engine"},  # of engine only the prober's own process, which must stay small
+    "__main__": {
+        "cli",
+        "registry",
+        "engine",
+    },  # of engine only the prober's own process, which must stay small
 }
 """`app` is the composition root and may import everything."""
 
@@ -106,7 +112,36 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
             )
 
 
-ADAPTERS = ("probes", "actions", "notifiers", "stores", "leases")
+KINDS = {place.split(":")[0] for kinds in CATEGORIES.values() for place in kinds.values()}
+"""The modules of the registered adapters."""
+
+
+def home(path: Path) -> str:
+    """The registered adapter that a file belongs to; "" for what several share."""
+    module = ".".join(("controller", *path.relative_to(ROOT).with_suffix("").parts))
+    return next((kind for kind in KINDS if module == kind or module.startswith(f"{kind}.")), "")
+
+
+def borrowed(path: Path, kind: str) -> set[str]:
+    """What a file of adapter `kind`, or a shared one (""), imports of other adapters."""
+    return {
+        module
+        for module in imports_of(path)
+        for other in KINDS
+        if other != kind and (module == other or module.startswith(f"{other}."))
+    }
+
+
+def test_adapters_never_import_each_other() -> None:
+    """Each can be taken out alone; what they have in common lives in modules that know none of them."""
+    files = [
+        path
+        for path in SOURCES
+        if room_of_file(path) in ("probes", "actions", "notifiers", "stores", "leases")
+    ]
+    assert len(files) > len(KINDS)
+    for path in files:
+        assert not borrowed(path, home(path)), f"{path} imports {borrowed(path, home(path))}"
 
 
 @pytest.mark.parametrize("room", sorted(STANDARD_ONLY))
@@ -130,6 +165,17 @@ def test_decisions_read_no_clock_and_no_randomness(room: str) -> None:
         if room_of_file(path) == room:
             used = {module.split(".")[0] for module in imports_of(path)}
             assert not used & forbidden, f"{path} imports {sorted(used & forbidden)}"
+            assert not clocks_in(path), f"{path} reads the clock by {clocks_in(path)}"
+
+
+def clocks_in(path: Path) -> set[str]:
+    """Calls of datetime's that read the clock or the host's time zone."""
+    calls = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    return calls & {"now", "utcnow", "today"}
 
 
 def test_only_step_calls_the_stages() -> None:
@@ -142,7 +188,13 @@ def test_only_step_calls_the_stages() -> None:
 
 def test_the_checker_catches_a_violation(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
-    wrong.write_text("from controller.engine.loop import Engine\nimport time\n")
+    wrong.write_text(
+        "from controller.engine.loop import Engine\nimport time\nfrom datetime import datetime\n"
+        "from controller.probes.tcp import Tcp\nstarted = datetime.now()\n"
+    )
     found = set(imports_of(wrong))
     assert {"controller.engine.loop", "time"} <= found
     assert room_of("controller.engine.loop") not in MAY_IMPORT["core"]
+    assert clocks_in(wrong) == {"now"}
+    assert borrowed(wrong, "controller.probes.icmp") == {"controller.probes.tcp"}
+    assert not borrowed(wrong, "controller.probes.tcp")
