@@ -21,7 +21,7 @@ from lab.faults import Fault, HostDead, Injected, ProcessKilled, ProcessStopped,
 from lab.keepalived import KeepalivedPair
 from lab.laboratory import Lab, LabSettings
 from lab.topology import EDGES, VIP, Host
-from tests.bench.rig import GROUP, RIG_LAB, Rig
+from tests.bench.rig import FAST_LAB, GROUP, Rig
 from tests.bench.rows import row
 
 FAULTS: Final[Mapping[str, type[Fault]]] = {
@@ -91,7 +91,7 @@ def _several(name: str, who: str, times: int, once: Callable[[], Run]) -> list[R
 
 
 def _alone(fault: Fault) -> Run:
-    with Lab.create(RIG_LAB) as lab:
+    with Lab.create(FAST_LAB) as lab:
         before = _to_primary(lab)
         with Callers(lab, rate=RATE, seconds=60) as callers:
             time.sleep(BEFORE)
@@ -125,7 +125,7 @@ def _keepalived(fault: Fault) -> Run:
 
 
 def _ours(fault: Fault, named: str) -> Run:
-    with Lab.create(RIG_LAB) as lab, Rig(lab) as rig:
+    with Lab.create(FAST_LAB) as lab, Rig(lab) as rig:
         rig.arm()
         sequence, before = rig.sequence, _to_primary(lab)
         with Callers(lab, rate=RATE, seconds=90) as callers:

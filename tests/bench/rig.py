@@ -1,6 +1,6 @@
 """The real controller in a lab: started, armed, watched, killed, and its record read.
 
-with Lab.create(RIG_LAB) as lab, Rig(lab) as rig:
+with Lab.create(FAST_LAB) as lab, Rig(lab) as rig:
     rig.arm()
     with Callers(lab) as callers, inject(lab, ProcessKilled()) as fault:
         incident = rig.wait_incident(lambda found: found["mitigated_wall"])
@@ -8,7 +8,6 @@ with Lab.create(RIG_LAB) as lab, Rig(lab) as rig:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
@@ -18,19 +17,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+import yaml
 
 from controller.cli.client import CallFailed, Client
 from lab.laboratory import Lab, LabSettings
 from lab.topology import Host
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-RIG_LAB: Final = LabSettings(both_sides_active=True, fr_timer_ms=100)
-"""What config/lab.yaml counts on: the profile's edge timer, and a standby that the edges may fall back on."""
+FAST_LAB: Final = LabSettings(both_sides_active=True, fr_timer_ms=100)
+STANDARD_LAB: Final = LabSettings(both_sides_active=True, fr_timer_ms=1000)
+"""What the two configurations count on: the profile's edge timer, and a standby that the edges may fall back on."""
 
 PAGER_PORT: Final = 18092
 GROUP: Final = "calls"
@@ -69,15 +71,29 @@ class Pager:
 
 
 class Rig:
-    """`extra` is YAML laid over config/lab.yaml, in its shape."""
+    """`profile`: of config/lab.yaml's group and probes. `extra` is YAML laid over it, in its
+    shape; `change` alters its group in place."""
 
-    def __init__(self, lab: Lab, *, extra: str = "", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        *,
+        profile: str = "fast",
+        extra: str = "",
+        change: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self.lab = lab
         self.directory = Path(tempfile.mkdtemp(prefix="rig-"))
         self.pager = Pager(lab)
         self.configuration = self.directory / "controller.yaml"
+        shipped = CHECKOUT / "config" / "lab.yaml"
+        group = yaml.safe_load(shipped.read_text())["groups"][GROUP]
+        if change is not None:
+            change(group)
         self.configuration.write_text(f"""
-include: [{CHECKOUT}/config/lab.yaml]
+include: [{shipped}]
+profile: {profile}
+groups: {json.dumps({GROUP: group})}
 name: lab
 node: {{name: rig, data: data}}
 people:
@@ -93,7 +109,7 @@ escalation:
 {extra}
 """)
         self.client = Client(str(self.directory / "data" / "control"))
-        self._environment = {"LAB": lab.name, **(environment or {})}
+        self._environment = {"LAB": lab.name}
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -208,25 +224,38 @@ escalation:
         found: list[str] = self.client.get("/api/v1/verification")["violations"]
         return found
 
-    def wait(self, condition: Callable[[], object], what: str, *, timeout_s: float = 15.0) -> Any:
+    def journal_violations(self) -> list[str]:
+        """What `thirdring verify` finds in the journal file, with no controller running."""
+        argv = [sys.executable, "-m", "controller", "--json", "verify", "--journal"]
+        done = subprocess.run(
+            [*argv, str(self.directory / "data" / "journal.db")],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        if (done.returncode == 0) is not found["intact"]:
+            raise RuntimeError(f"exit code {done.returncode}, but {found}")
+        return list(found["violations"])
+
+    def wait(
+        self, condition: Callable[[], object], what: str, *, timeout_s: float = 15.0, pause_s: float = 0.05
+    ) -> Any:
         """The condition's first true value. Raises RuntimeError with the end of the controller's log."""
         deadline = time.monotonic() + timeout_s
-        last: Exception | None = None
+        last = ""
         while True:
-            with contextlib.suppress(CallFailed):
-                last = None
-                try:
-                    found = condition()
-                except CallFailed as error:
-                    last = error
-                else:
-                    if found:
-                        return found
+            try:
+                if found := condition():
+                    return found
+            except CallFailed as error:
+                last = f": {error}"
             ended = self._process is not None and self._process.poll() is not None
             if ended or time.monotonic() > deadline:
-                why = f"{what}: not within {timeout_s:g} s" if not ended else f"{what}: the controller ended"
-                raise RuntimeError(f"{why} ({last}); its log ends:\n{self.log[-3000:]}")
-            time.sleep(0.05)
+                why = "the controller ended" if ended else f"not within {timeout_s:g} s"
+                raise RuntimeError(f"{what}: {why}{last}; its log ends:\n{self.log[-3000:]}")
+            time.sleep(pause_s)
 
     def __enter__(self) -> Self:
         try:
