@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -14,7 +15,8 @@ from controller.cli import drilling, operating, reading, running
 from controller.cli.client import CallFailed, Client
 from controller.cli.exits import Exit
 from controller.cli.screen import Screen, preferred_language
-from controller.model.errors import ConfigurationError, ThirdRingError
+from controller.model.errors import ThirdRingError
+from controller.reports.prose import Language, refusal_text
 
 DEFAULT_SOCKET = "var/thirdring.sock"
 
@@ -48,8 +50,12 @@ def options(
         client=Client(socket),
         as_json=as_json,
         language=language or preferred_language(),
+        # Nothing we print is markup: reasons, notes and far ends' words are full of brackets.
         console=Console(
-            highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
+            markup=False,
+            emoji=False,
+            highlight=False,
+            width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")),
         ),
     )
 
@@ -67,13 +73,10 @@ def main() -> None:
     except typer.Exit as finished:
         sys.exit(finished.exit_code)
     except CallFailed as error:
-        _complain(str(error), error.reasons, as_json=as_json)
+        _complain(str(error), error.reasons, as_json=as_json, language=_language(arguments))
         sys.exit(error.code)
-    except ConfigurationError as error:
-        _complain(str(error), (), as_json=as_json)
-        sys.exit(Exit.PROBLEM)
     except ThirdRingError as error:
-        _complain(str(error), (), as_json=as_json)
+        _complain(str(error), (), as_json=as_json, language=_language(arguments))
         sys.exit(Exit.PROBLEM)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "show"):
@@ -100,8 +103,28 @@ def _anywhere(arguments: list[str]) -> list[str]:
     return moved + rest
 
 
-def _complain(message: str, reasons: tuple[str, ...], *, as_json: bool) -> None:
+def _language(arguments: Sequence[str]) -> Language:
+    """As `options` would choose it; errors may come before it could."""
+    given = ""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--language":
+            given = following
+        elif argument.startswith("--language="):
+            given = argument.partition("=")[2]
+    return Language(given if given in list(Language) else preferred_language())
+
+
+def _complain(message: str, reasons: tuple[str, ...], *, as_json: bool, language: Language) -> None:
+    """`message` holds the reasons by name, then what is said beside them."""
     if as_json:
         print(json.dumps({"error": message, "reasons": list(reasons)}, ensure_ascii=False))
+    elif reasons:
+        refused = "被拒绝，什么都没有做：" if language is Language.ZH else "refused, nothing was done:"
+        lines = [f"  - {refusal_text(reason, language)} [{reason}]" for reason in reasons]
+        beside = message.partition("; ")[2]
+        print(
+            "\n".join([f"thirdring: {refused}", *lines, *([f"  {beside}"] if beside else [])]),
+            file=sys.stderr,
+        )
     else:
         print(f"thirdring: {message}", file=sys.stderr)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from controller import app
 from controller.cli.exits import Exit
 from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table, write_document
 from controller.reports.prose import Language, entry_line, fault_name, severity_text
@@ -48,7 +47,7 @@ def status(context: typer.Context) -> None:
     screen.say(f"{word('组件', 'components')}: {counts}")
     for group in answer["groups"]:
         armed = (
-            word("已布防", "armed") if group["armed"] else word("未布防（影子模式）", "NOT ARMED (shadow)")
+            word("已武装", "armed") if group["armed"] else word("未武装，只观察", "NOT ARMED, observes only")
         )
         sides = "  ".join(
             f"{'*' if side['active'] else ' '}{side['name']} {side['health']}"
@@ -96,7 +95,7 @@ def incidents(
 
 def _incident_table(screen: Screen, found: list[dict[str, Any]], now: float) -> None:
     language = Language(screen.language)
-    rows = []
+    rows: list[tuple[str | Text, ...]] = []
     for incident in found:
         style = SEVERITY_STYLES.get(incident["severity"], "")
         mark = "【演练】" if incident["drill"] else ""
@@ -104,11 +103,8 @@ def _incident_table(screen: Screen, found: list[dict[str, Any]], now: float) -> 
         rows.append(
             (
                 incident["id"],
-                f"[{style}] SEV{incident['severity']} [/]",
-                mark
-                + escape(
-                    f"{screen.pick(incident['title'], incident['root'])}: {fault_name(incident['kind'], language)}"
-                ),
+                Text(f" SEV{incident['severity']} ", style=style),
+                f"{mark}{screen.pick(incident['title'], incident['root'])}: {fault_name(incident['kind'], language)}",
                 incident["state"],
                 clock_time(incident["opened_wall"]),
                 duration(ended - incident["opened_wall"]),
@@ -139,6 +135,8 @@ def timeline(
     """What was seen and done, oldest first."""
     screen: Screen = context.obj
     if journal is not None:
+        from controller import app  # most of the program; talking to a running controller needs none of it
+
         entries = asyncio.run(app.read_timeline(journal, incident=incident, after=after, limit=limit))
     else:
         entries = screen.client.get("/api/v1/timeline", incident=incident, after=after, limit=limit)[
@@ -167,9 +165,7 @@ def _line(screen: Screen, entry: dict[str, Any]) -> None:
     text = entry_line(entry, Language(screen.language))
     who = f" [{entry['incident']}]" if entry["incident"] else ""
     screen.say(
-        escape(
-            f"{entry['sequence']:>6}  {clock_time(entry['wall'])}{_fraction(entry['wall'])}{who}  {mark}{text}"
-        )
+        f"{entry['sequence']:>6}  {clock_time(entry['wall'])}{_fraction(entry['wall'])}{who}  {mark}{text}"
     )
 
 
@@ -203,13 +199,15 @@ def _explanation(screen: Screen, answer: dict[str, Any], found: dict[str, Any]) 
         ]
     for blocked in answer.get("blocked", ()):
         lines.append(f"{screen.word('没有动作，因为', 'no action because')}: {blocked}")
-    return escape("\n".join(lines))
+    return "\n".join(lines)
 
 
 def verify(context: typer.Context, journal: Journal = None) -> None:
     """Check the journal's hash chain and the invariants over it. Exit 1 when something does not hold."""
     screen: Screen = context.obj
     if journal is not None:
+        from controller import app
+
         violations, head, count = asyncio.run(app.check_journal(journal))
         answer: dict[str, Any] = {
             "intact": not violations,
@@ -226,7 +224,7 @@ def verify(context: typer.Context, journal: Journal = None) -> None:
             screen.word("完整：链与不变量都成立", "intact: the chain and the invariants hold")
             + f"\nhead {answer['head']}"
         )
-    screen.show(answer, escape(text))
+    screen.show(answer, text)
     raise typer.Exit(Exit.DONE if answer["intact"] else Exit.PROBLEM)
 
 

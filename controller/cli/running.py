@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from controller.cli.exits import Exit
 from controller.cli.screen import Screen
@@ -68,5 +67,5 @@ def check(
 
     screen: Screen = context.obj
     report = app.check_settings(config, loss)
-    screen.show(plain(report), escape(app.check_text(report, screen.language)))
+    screen.show(plain(report), app.check_text(report, screen.language))
     raise typer.Exit(Exit.PROBLEM if report.problems else Exit.DONE)

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from controller.cli.client import Client
 
@@ -72,7 +73,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str = "") -> Table:
     built = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=None)
     for column in columns:
         built.add_column(column, overflow="fold", header_style="bold")
