@@ -23,6 +23,10 @@ from demo_platform.errors import NotDone, NotReady
 DIRECTORY: Final = Path("var/demo")
 MARK: Final = "THIRDRING_DEMO_DIRECTORY"
 STOPPED: Final = "T"
+EXEC_S: Final = 2.0
+"""Seconds a new process may take to show its mark."""
+LOOKS: Final = 2
+"""So many looks in a row must find nothing: a process that has just been started shows its mark a moment later."""
 
 
 class ProcessRecord(NamedTuple):
@@ -65,6 +69,10 @@ class Processes:
                 env=environment,
             )
         self._children[child.pid] = child
+        # For a moment after exec the kernel shows no environment yet, and with it no mark.
+        deadline = time.monotonic() + EXEC_S
+        while child.poll() is None and not self._is_ours(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
         record = ProcessRecord(role, child.pid, _started(child.pid), list(argv))
         scratch = self._records / f"{role}.new"
         scratch.write_text(json.dumps(record._asdict()))
@@ -154,8 +162,11 @@ class Processes:
         for role in living:
             self.end(role)
         deadline = time.monotonic() + 5
-        while marked := self._marked():
-            if time.monotonic() > deadline:
+        looks = 0
+        while looks < LOOKS:
+            marked = self._marked()
+            looks = 0 if marked else looks + 1
+            if marked and time.monotonic() > deadline:
                 raise NotReady(f"processes {marked} do not die")
             for pid in marked:
                 try:
