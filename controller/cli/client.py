@@ -37,8 +37,8 @@ class Client:
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         return asyncio.run(self._call("POST", path, body or {}, {}))
 
-    def delete(self, path: str) -> Any:
-        return asyncio.run(self._call("DELETE", path, None, {}))
+    def delete(self, path: str, **query: str | int) -> Any:
+        return asyncio.run(self._call("DELETE", path, None, query))
 
     def text(self, path: str, **query: str | int) -> str:
         return str(asyncio.run(self._call("GET", path, None, query, as_text=True)))

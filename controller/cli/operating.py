@@ -47,12 +47,7 @@ def arm(context: typer.Context, group: str, dry_run: DryRun = False) -> None:
 
 def disarm(context: typer.Context, group: str, dry_run: DryRun = False) -> None:
     """Let a group only observe and say what it would have done."""
-    if dry_run:
-        context.obj.show(
-            {"dry_run": True, "would": "disarm", "group": group}, f"would disarm {group}; nothing was done"
-        )
-        return
-    _told(context, context.obj.client.post(f"/api/v1/groups/{group}/disarm"))
+    _told(context, context.obj.client.post(f"/api/v1/groups/{group}/disarm", {"dry_run": dry_run}))
 
 
 def _switch(verb: SwitchVerb) -> Any:
@@ -83,23 +78,20 @@ def hold(
     dry_run: DryRun = False,
 ) -> None:
     """Pause automation. The controller still observes, and says what it would have done."""
-    body = {"scope": scope, "reason": reason, "minutes": minutes, "maintenance": maintenance}
-    if dry_run:
-        context.obj.show(
-            {"dry_run": True, "would": body}, f"would hold {scope} for {minutes:g} min; nothing was done"
-        )
-        return
+    body = {
+        "scope": scope,
+        "reason": reason,
+        "minutes": minutes,
+        "maintenance": maintenance,
+        "dry_run": dry_run,
+    }
     _told(context, context.obj.client.post("/api/v1/holds", body))
 
 
 def release(context: typer.Context, scope: str, dry_run: DryRun = False) -> None:
     """End a hold."""
-    if dry_run:
-        context.obj.show(
-            {"dry_run": True, "would": "release", "scope": scope}, f"would release {scope}; nothing was done"
-        )
-        return
-    _told(context, context.obj.client.delete(f"/api/v1/holds/{scope}"))
+    answer = context.obj.client.delete(f"/api/v1/holds/{scope}", dry_run=str(dry_run).lower())
+    _told(context, answer)
 
 
 def settle(

@@ -90,10 +90,11 @@ async def arm(request: web.Request) -> web.Response:
 
 
 async def disarm(request: web.Request) -> web.Response:
-    at = request.app[DESK].clock.now()
-    return await _ask(
-        request, OperatorArmed(at=at, group=_group(request), armed=False, by=account_of(request).name)
-    )
+    desk = request.app[DESK]
+    body = await read_body(request, ArmBody)
+    group = _group(request)
+    event = OperatorArmed(at=desk.clock.now(), group=group, armed=False, by=account_of(request).name)
+    return _plan(desk.rehearse(event)) if body.dry_run else await _ask(request, event)
 
 
 async def release(request: web.Request) -> web.Response:
@@ -158,17 +159,20 @@ async def hold(request: web.Request) -> web.Response:
         until_wall=at.wall + body.minutes * 60,
         maintenance=body.maintenance,
     )
-    return await _ask(request, event)
+    return _plan(desk.rehearse(event)) if body.dry_run else await _ask(request, event)
 
 
 async def release_hold(request: web.Request) -> web.Response:
+    """`?dry_run=true`: what it would lead to, and nothing more."""
     desk = request.app[DESK]
+    dry_run = request.query.get("dry_run", "false")
+    if dry_run not in ("true", "false"):
+        raise BadRequest("dry_run: true or false")
     scope = request.match_info["scope"]
     if scope not in desk.snapshot.state.holds:
         raise web.HTTPNotFound(text=f"no hold on {scope}")
-    return await _ask(
-        request, OperatorReleasedHold(at=desk.clock.now(), scope=scope, by=account_of(request).name)
-    )
+    event = OperatorReleasedHold(at=desk.clock.now(), scope=scope, by=account_of(request).name)
+    return _plan(desk.rehearse(event)) if dry_run == "true" else await _ask(request, event)
 
 
 async def acknowledge(request: web.Request) -> web.Response:
@@ -235,7 +239,9 @@ async def start_run(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     body = await read_body(request, RunBody)
     inputs = tuple(body.inputs.items())
-    given = tuple((name, value) for name, value in (("group", body.group), ("incident", body.incident)) if value)
+    given = tuple(
+        (name, value) for name, value in (("group", body.group), ("incident", body.incident)) if value
+    )
     plan = desk.plan_run(body.runbook, (*inputs, *given))
     if plan is None:
         raise web.HTTPNotFound(text=f"no runbook named {body.runbook}")

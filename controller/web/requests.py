@@ -50,6 +50,7 @@ class HoldBody(Body):
     reason: str = Field(min_length=1, max_length=500)
     minutes: float = Field(gt=0, le=7 * 24 * 60)
     maintenance: bool = False
+    dry_run: bool = False
 
 
 class NoteBody(Body):

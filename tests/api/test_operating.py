@@ -112,6 +112,32 @@ async def test_holds(controller: Running) -> None:
     assert status == 404
 
 
+async def test_a_dry_run_of_a_hold_its_release_and_a_disarming_does_nothing(controller: Running) -> None:
+    ask = {"scope": "calls", "reason": "moving a rack", "minutes": 5}
+    before = controller.state
+
+    async def would(method: str, path: str, body: object = None) -> tuple[list[str], list[str]]:
+        status, answer = await controller.call(method, path, body)
+        assert status == 200 and answer["dry_run"]
+        return [fact["kind"] for fact in answer["facts"]], answer["refused"]
+
+    assert await would("POST", "/api/v1/holds", {**ask, "dry_run": True}) == (["hold_placed"], [])
+    assert controller.state.holds == before.holds
+    status, _ = await controller.call("POST", "/api/v1/holds", {**ask, "scope": "nobody", "dry_run": True})
+    assert status == 400
+    status, _ = await controller.call("DELETE", "/api/v1/holds/calls?dry_run=true")
+    assert status == 404, "what is not there can't be released, in a dry run either"
+    await controller.post("/api/v1/holds", ask)
+    assert await would("DELETE", "/api/v1/holds/calls?dry_run=true") == (["hold_released"], [])
+    assert "calls" in controller.state.holds
+    status, _ = await controller.call("DELETE", "/api/v1/holds/calls?dry_run=maybe")
+    assert status == 400 and "calls" in controller.state.holds
+    kinds_of, _ = await would("POST", "/api/v1/groups/calls/disarm", {"dry_run": True})
+    assert "group_armed" not in kinds_of
+    status, _ = await controller.call("POST", "/api/v1/groups/nobody/disarm", {"dry_run": True})
+    assert status == 404
+
+
 async def test_readiness_that_only_a_person_can_see(controller: Running) -> None:
     assert await kinds(controller, "/api/v1/groups/calls/readiness", {"item": "licences", "hours": 2}) == [
         "readiness_ticked"
