@@ -135,6 +135,9 @@ class Controller:
                     ),
                 )
             )
+            # First of all: a port in use, or another controller, must show before anything is started or recorded.
+            closing.push_async_callback(listeners.close)
+            port = await listeners.open(node.http.host, node.http.port, node.control)
             closing.push_async_callback(self.archive.close)
             stop_noticing = self.engine.subscribe(lambda entries: self.shipper.notice(entries[-1].sequence))
             self.shipper.start(self.engine.snapshot.sequence)
@@ -163,8 +166,7 @@ class Controller:
             ]
             closing.push_async_callback(_end, parts)
             closing.push_async_callback(self.dispatcher.close)
-            closing.push_async_callback(listeners.close)
-            port = await listeners.open(node.http.host, node.http.port, node.control)
+            closing.push_async_callback(listeners.close)  # before the engine ends, which whoever asks waits for
             host = f"[{node.http.host}]" if ":" in node.http.host else node.http.host
             ready(f"http://{host}:{port}")
             stopped = asyncio.create_task(stop.wait(), name="stop")

@@ -154,8 +154,9 @@ class Listeners:
         return int(addresses[0][1])
 
     async def close(self) -> None:
-        """Safe to call when it was never opened."""
-        await self._runner.cleanup()
+        """Safe to call when it was never opened, and twice."""
+        if self._runner.server is not None:
+            await self._runner.cleanup()
         control, self._control = self._control, None
         if control is not None:
             with contextlib.suppress(FileNotFoundError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -272,3 +273,68 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     finally:
         stop.set()
         await task
+
+
+Result = TypeVar("Result")
+
+
+class Beside:
+    """A controller in a thread beside the test, for what is driven from outside: a command, a browser."""
+
+    def __init__(self, controller: Running, loop: asyncio.AbstractEventLoop) -> None:
+        self.controller = controller
+        self.address = controller.address
+        self.socket = str(controller.controller.settings.node.control)
+        self._loop = loop
+
+    def do(self, what: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine in the controller's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
+
+    @property
+    def state(self) -> Any:
+        return self.controller.state
+
+    def link(self, incident: str, person: str = "li", *, ago: float = 0.0) -> str:
+        """The address of an acknowledge link made `ago` seconds ago."""
+        now = self.controller.desk.clock.now().wall
+        return f"{self.address}/a/{self.controller.controller.links.make(incident, person, now - ago)}"
+
+
+@contextmanager
+def beside(settings: Settings) -> Iterator[Beside]:
+    """A controller in a thread of its own until the block is left."""
+    up = threading.Event()
+    made: list[Beside] = []
+    failed: list[BaseException] = []
+    leave: list[Callable[[], object]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        leave.append(lambda: loop.call_soon_threadsafe(stop.set))
+        async with running(settings) as controller:
+            made.append(Beside(controller, loop))
+            up.set()
+            await stop.wait()
+
+    def main() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=main, name="controller")
+    thread.start()
+    try:
+        assert up.wait(30), "the controller did not come up"
+        if made:
+            yield made[0]
+    finally:
+        if leave:
+            leave[0]()
+        thread.join(30)
+    if failed:
+        raise failed[0]

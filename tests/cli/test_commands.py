@@ -1,0 +1,189 @@
+"""Every command against a running controller: what people read, what programs read, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.cli.exits import Exit
+from tests.builders.consoles import Beside
+from tests.cli.conftest import Command
+
+
+def both(command: Command, *arguments: str, code: int = Exit.DONE) -> tuple[str, object]:
+    """The text for people and the document for programs of a command that changes nothing."""
+    text, document = command(*arguments), command(*arguments, "--json")
+    assert (text.code, document.code) == (code, code), (text, document)
+    return text.out, document.json
+
+
+def test_what_is(controller: Beside, command: Command) -> None:
+    incident = controller.do(controller.controller.incident())
+    text, document = both(command, "status")
+    assert "NOT ARMED" in text and "Desk phone 7" in text and incident in text
+    assert document["incidents"][0]["id"] == incident
+    assert "未武装" in command("status", language="zh").out
+    text, document = both(command, "incidents")
+    assert incident in text and document["total"] == 1
+    text, document = both(command, "incidents", "--all")
+    assert incident in text
+    text, document = both(command, "explain", incident)
+    assert "SEV3" in text and document["incident"] == incident
+    text, document = both(command, "verify")
+    assert "intact" in text and document["intact"] is True
+    text, document = both(command, "drill", "list")
+    assert "primary-killed" in text and document["scenarios"][0]["name"] == "primary-killed"
+
+
+def test_the_timeline(controller: Beside, command: Command) -> None:
+    incident = controller.do(controller.controller.incident())
+    text, document = both(command, "timeline")
+    assert "controller test started" in text
+    assert [entry["sequence"] for entry in document["entries"]][:2] == [1, 2]
+    text, document = both(command, "timeline", incident, "--limit", "1")
+    assert len(document["entries"]) == 1 and document["entries"][0]["incident"] == incident
+    journal = str(controller.controller.controller.settings.node.data / "journal.db")
+    text, document = both(command, "timeline", incident, "--journal", journal)
+    assert incident in text
+    text, document = both(command, "verify", "--journal", journal)
+    assert document["entries"] > 2
+
+
+def test_an_incident(controller: Beside, command: Command, tmp_path: Path) -> None:
+    incident = controller.do(controller.controller.incident())
+    assert f"acknowledged {incident}" in command("ack", incident).out
+    assert command("ack", incident).out.strip() == "nothing changed"
+    assert "[brackets] stay" in command("note", incident, "[brackets] stay").out
+    assert command("note", incident, "again", "--json").json["facts"][0]["kind"] == "note"
+    report = tmp_path / "review.html"
+    said = command("report", incident, "--format", "html", "-o", str(report))
+    assert said.out.strip() == str(report) and report.read_text().lower().startswith("<!doctype html>")
+    assert incident in command("report", incident).out
+    assert "resolved" in command("resolve", incident).out
+    late = command("ack", incident)
+    assert late.code == Exit.REFUSED
+    assert "refused, nothing was done" in late.err and "[incident_closed]" in late.err
+
+
+def test_a_page_without_an_incident(controller: Beside, command: Command) -> None:
+    controller.do(controller.controller.waiting_run("ask-team"))
+    (page,) = controller.state.pages
+    assert command("ack", page).code == Exit.DONE
+    assert controller.state.pages[page].state == "acknowledged"
+
+
+def test_a_run(controller: Beside, command: Command) -> None:
+    text, document = both(command, "runbook", "ask", "--dry-run")
+    assert "May it go on" in text and document["plan"]["runbook"] == "ask"
+    assert not controller.state.runs
+    run = command("runbook", "ask", "--json").json["facts"][0]["subject"]
+    assert command("approve", run).code == Exit.DONE
+    assert "T-4711" in command("done", run, "hand", "--proof", "T-4711").out
+    assert controller.state.runs[run].outcome == "succeeded"
+    idle = command("approve", run)
+    assert (idle.code, idle.out.strip()) == (Exit.PROBLEM, f"{run} waits for nobody")
+    other = command("runbook", "ask", "--json").json["facts"][0]["subject"]
+    assert command("reject", other).code == Exit.DONE
+    assert controller.state.runs[other].outcome == "failed"
+    team = command("runbook", "ask-team", "--json").json["facts"][0]["subject"]
+    refused = command("approve", team)
+    assert refused.code == Exit.REFUSED and "not that person's role [wrong_role]" in refused.err
+
+
+@pytest.mark.parametrize("verb", ["switchover", "failover", "force", "failback"])
+def test_a_switch_that_is_refused(controller: Beside, command: Command, verb: str) -> None:
+    controller.do(controller.controller.edges_read())
+    ask = ("calls", "--to", "backup", "--reason", "test")
+    rehearsed = command(verb, *ask, "--dry-run")
+    assert rehearsed.code == Exit.REFUSED
+    assert (
+        "nothing was done" in rehearsed.out and "edges can't be reached [edges_unreachable]" in rehearsed.out
+    )
+    document = command(verb, *ask, "--json")
+    assert document.code == Exit.REFUSED and "edges_unreachable" in document.json["reasons"]
+    said = command(verb, *ask, language="zh")
+    assert said.code == Exit.REFUSED and "边缘设备不可达" in said.err and said.out == ""
+
+
+def test_arming_and_what_it_lacks(controller: Beside, command: Command) -> None:
+    refused = command("arm", "calls")
+    assert refused.code == Exit.REFUSED
+    assert (
+        "the target side is not ready" in refused.err
+        and "lacking: " in refused.err
+        and "licences" in refused.err
+    )
+    assert command("arm", "calls", "--dry-run").code == Exit.REFUSED
+    assert "licences" in command("ready", "calls", "licences", "--hours", "2").out
+    assert "licences" not in command("arm", "calls").err
+    assert "would disarm" in command("disarm", "calls", "--dry-run").out
+    assert command("disarm", "calls").out.strip() == "nothing changed"
+    assert command("settle", "calls", "--active", "primary", "--reason", "looked").code == Exit.REFUSED
+
+
+def test_holds(controller: Beside, command: Command) -> None:
+    ask = ("hold", "calls", "--reason", "moving a rack", "--minutes", "5")
+    assert "would hold calls" in command(*ask, "--dry-run").out
+    assert not controller.state.holds
+    assert "moving a rack" in command(*ask).out
+    assert "moving a rack" in command("status").out
+    assert "would release" in command("release", "calls", "--dry-run").out
+    assert command("release", "calls").code == Exit.DONE
+    assert command("release", "calls").code == Exit.NOT_FOUND
+
+
+def test_a_drill_that_may_not_start(controller: Beside, command: Command) -> None:
+    controller.do(controller.controller.incident())
+    rehearsed = command("drill", "run", "primary-killed", "--dry-run")
+    assert rehearsed.code == Exit.REFUSED
+    refused = command("drill", "run", "primary-killed")
+    assert refused.code == Exit.REFUSED and "an incident is open [open_incident]" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("ack", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
+        (("explain", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
+        (("report", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
+        (("arm", "nobody"), Exit.NOT_FOUND, "no group named nobody"),
+        (("failover", "nobody"), Exit.NOT_FOUND, "no group named nobody"),
+        (("approve", "RUN-9999"), Exit.NOT_FOUND, "no run RUN-9999"),
+        (("runbook", "nothing"), Exit.NOT_FOUND, "no runbook named nothing"),
+        (("drill", "run", "nothing"), Exit.NOT_FOUND, "no scenario named nothing"),
+        (("drill", "abort", "DRILL-9", "--reason", "x"), Exit.NOT_FOUND, "no drill DRILL-9 under way"),
+        (("hold", "nobody", "--reason", "x"), Exit.USAGE, "no group or component named 'nobody'"),
+        (("hold", "calls", "--reason", "x", "--minutes", "0"), Exit.USAGE, "minutes"),
+        (("force", "calls"), Exit.USAGE, "force needs a reason"),
+        (("failover", "calls", "--override", "gravity"), Exit.USAGE, "overrides"),
+    ],
+)
+def test_what_a_stranger_is_told(command: Command, arguments: tuple[str, ...], code: int, says: str) -> None:
+    said = command(*arguments)
+    assert (said.code, said.out) == (code, ""), said
+    assert said.err.startswith("thirdring: ") and says in said.err and len(said.err.splitlines()) == 1
+    document = command(*arguments, "--json")
+    assert document.code == code and says in document.json["error"] and document.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nonsense",), "No such command"),
+        (("ack",), "Missing argument"),
+        (("status", "--language", "fr"), "zh or en"),
+        (("runbook", "ask", "--input", "x"), "name=value"),
+        (("report", "INC-1", "--format", "pdf"), "markdown or html"),
+        (("verify", "--journal", "/nowhere"), "does not exist"),
+        (("run",), "Missing option"),
+        (("check", "/nowhere.yaml"), "does not exist"),
+    ],
+)
+def test_a_line_that_can_not_be_understood(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = command(*arguments, language="fr" if "fr" in arguments else "en")
+    assert said.code == Exit.USAGE
+    assert says in said.err
