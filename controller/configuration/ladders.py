@@ -153,6 +153,16 @@ class Ladders:
         if parameters is None:
             return None
         pace = PROFILES[profile].pace if rung.failover_relevant else QUIET
+        interval, timeout = _given(rung.interval, pace.interval), _given(rung.timeout, pace.timeout)
+        if rung.failover_relevant and not rung.on_demand and timeout > interval:
+            problems.append(
+                document.problem(
+                    (index, "timeout" if rung.timeout is not None else "interval"),
+                    f"the timeout, {timeout:g} s, is longer than the interval, {interval:g} s: a probe in the air is not "
+                    "overtaken, so a target that does not answer would be probed less often than the arithmetic says",
+                )
+            )
+            return None
         # A mass probe has thousands of targets: its values are sent only when a rung asks for them.
         reports = rung.reports_values
         if reports is None:
@@ -161,8 +171,8 @@ class Ladders:
             name=rung.name,
             probe=rung.probe,
             parameters=parameters,
-            interval=_given(rung.interval, pace.interval),
-            timeout=_given(rung.timeout, pace.timeout),
+            interval=interval,
+            timeout=timeout,
             hysteresis=Hysteresis(
                 fall=int(_given(rung.fall, pace.fall)),
                 rise=int(_given(rung.rise, pace.rise)),

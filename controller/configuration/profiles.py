@@ -42,7 +42,7 @@ class Shape:
 
 PROFILES: Mapping[Profile, Shape] = {
     Profile.STANDARD: Shape(
-        pace=Pace(interval=0.25, timeout=0.35, fall=5, rise=4, copies=1, confirm=0, confirm_interval=0.1),
+        pace=Pace(interval=0.25, timeout=0.24, fall=5, rise=4, copies=1, confirm=0, confirm_interval=0.1),
         allowances=Allowances(decide=0.02, freeze=0.2, fence=0.06, redirect=0.06, edge_timer=1.0),
         rto=3.0,
         step_timeout=1.0,

@@ -63,7 +63,7 @@ def test_the_small_platform(loaded: Loader) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "interval", "timeout", "fall", "copies"),
-    [(Profile.STANDARD, 0.25, 0.35, 5, 1), (Profile.FAST, 0.1, 0.1, 2, 2)],
+    [(Profile.STANDARD, 0.25, 0.24, 5, 1), (Profile.FAST, 0.1, 0.1, 2, 2)],
 )
 def test_the_profile_sets_the_pace_of_what_failover_waits_for(
     loaded: Loader, profile: Profile, interval: float, timeout: float, fall: int, copies: int
@@ -92,8 +92,8 @@ components:
     ladder: side
     with: {address: 192.0.2.1}
     rungs:
-      - {name: sip, probe: sip_options, with: {uri: "sip:${name}"}, interval: 50ms, fall: 9, failover_relevant: true,
-         evidence: peer}
+      - {name: sip, probe: sip_options, with: {uri: "sip:${name}"}, interval: 50ms, timeout: 40ms, fall: 9,
+         failover_relevant: true, evidence: peer}
       - {name: port, probe: tcp, with: {address: "${address}"}}
 """
     ladder = loaded(text).policy.components["primary"].ladder
@@ -101,6 +101,18 @@ components:
     assert ladder[1].parameters.uri == "sip:primary"
     assert (ladder[1].interval, ladder[1].hysteresis.fall, ladder[1].evidence) == (0.05, 9, EvidenceKind.PEER)
     assert ladder[3].parameters.address == "192.0.2.1"
+
+
+def test_a_deadline_longer_than_the_interval_is_refused_where_a_failover_waits_for_it(loaded: Loader) -> None:
+    text = """
+components:
+  primary:
+    kind: platform
+    rungs: [{name: sip, probe: sip_options, with: {uri: "sip:a"}, interval: 100ms, timeout: 150ms, failover_relevant: %s}]
+"""
+    assert loaded(text % "false").policy.components["primary"].ladder[0].timeout == 0.15
+    with pytest.raises(ConfigurationError, match="longer than the interval"):
+        loaded(text % "true")
 
 
 def test_a_whole_reference_keeps_its_type(loaded: Loader) -> None:
@@ -246,9 +258,9 @@ groups:
     assert group.budget is not None
     assert not fits(group)
     assert dataclasses.asdict(group.budget) == pytest.approx(
-        {"detect": 1.6, "decide": 0.02, "fence": 0.6, "redirect": 0.06, "edge_timer": 2.0}
+        {"detect": 1.49, "decide": 0.02, "fence": 0.6, "redirect": 0.06, "edge_timer": 2.0}
     )
-    assert "calls can't be armed: its worst case of 4.280 s is over the RTO of 1 s" in [
+    assert "calls can't be armed: its worst case of 4.170 s is over the RTO of 1 s" in [
         warning.message for warning in settings.warnings
     ]
 
