@@ -106,11 +106,11 @@ components:
 def test_a_deadline_longer_than_the_interval_is_refused_where_a_failover_waits_for_it(loaded: Loader) -> None:
     text = """
 components:
-  primary:
-    kind: platform
+  gate:
+    kind: gateway
     rungs: [{name: sip, probe: sip_options, with: {uri: "sip:a"}, interval: 100ms, timeout: 150ms, failover_relevant: %s}]
 """
-    assert loaded(text % "false").policy.components["primary"].ladder[0].timeout == 0.15
+    assert loaded(text % "false").policy.components["gate"].ladder[0].timeout == 0.15
     with pytest.raises(ConfigurationError, match="longer than the interval"):
         loaded(text % "true")
 
