@@ -115,7 +115,7 @@ def test_what_is_not_the_side_never_switches(
             rig.wait(lambda: data(rig, "fault_raised", kind=named), named, timeout_s=timeout_s)
             # Long enough for every other rule to have its say.
             time.sleep(4.0)
-    assert {fact["kind"] for fact in data(rig, "fault_raised")} == {named}
+    assert not any(fact["actionable"] for fact in data(rig, "fault_raised"))
     assert data(rig, "switch_started") == []
     assert callers.report.failed == 0
     assert callers.report.by_side.keys() == {Host.PRIMARY}
@@ -128,7 +128,8 @@ def asserted(platform: Lab, epoch: int) -> bool:
 
 
 def test_a_restarted_or_meddled_edge_is_put_right(platform: Lab, rig: Rig) -> None:
-    rig.client.post("/api/v1/groups/calls/force", {"reason": "a test", "target": "backup"})
+    order = {"reason": "a test", "target": "backup", "overrides": ["one_kind_of_evidence"]}
+    rig.client.post("/api/v1/groups/calls/force", order)
     rig.wait(lambda: switched(rig), "the switch to end")
     assert rig.group()["active"] == "backup", data(rig, "switch_ended")
     epoch = rig.group()["epoch"]
@@ -212,17 +213,19 @@ def test_killed_in_the_middle_it_reads_back_and_finishes(
 
 
 @pytest.mark.parametrize("phase", ["redirecting", "verifying"])
-def test_killed_near_the_end_it_reads_back_and_finishes(platform: Lab, phase: str) -> None:
-    with Rig(platform, profile=STANDARD, change=patient) as rig:
+def test_killed_near_the_end_it_reads_back_and_finishes(platform: Lab, tmp_path: Path, phase: str) -> None:
+    wire = Tripwire(tmp_path, "promote", before=False)
+    with Rig(platform, profile=STANDARD, change=lambda group: (patient(group), wire.lay(group))) as rig:
         rig.arm()
         with Callers(platform, rate=50, seconds=90) as callers:
             time.sleep(1.0)
             with inject(platform, ProcessStopped()):
+                rig.wait(wire.reached.exists, "the wire", pause_s=0.01)
                 if phase == "redirecting":
                     # An edge that hangs holds the redirect up.
-                    rig.wait(lambda: in_phase(rig, "promoting", "redirecting"), "promoting", pause_s=0.002)
                     platform.processes.send("edge2", signal.SIGSTOP)
-                rig.wait(lambda: in_phase(rig, phase), phase, pause_s=0.002)
+                wire.release()
+                rig.wait(lambda: rig.group()["phase"] == phase, phase, pause_s=0.002)
                 rig.kill()
                 platform.processes.send("edge2", signal.SIGCONT)
                 assert rig.journal_violations() == []
@@ -231,10 +234,6 @@ def test_killed_near_the_end_it_reads_back_and_finishes(platform: Lab, phase: st
                 left = time.monotonic()
                 time.sleep(1.0)
         check_resumed(rig, callers, platform, left)
-
-
-def in_phase(rig: Rig, *phases: str) -> bool:
-    return rig.group()["phase"] in phases
 
 
 def check_resumed(rig: Rig, callers: Callers, platform: Lab, left: float) -> None:
