@@ -56,8 +56,9 @@ def clearance(state: State, at: Moment, policy: Policy, run: Run, step: Step) ->
     """Whether an attempt at `step` may start.
 
     Leadership and the timer gap concern every step, a hold every disruptive one, arming what a rule started. A step
-    that drops the calls of a group's active side needs the same permit as a switch. `failover` is judged by the
-    failover stage, which names every refusal.
+    that drops the calls of a group's active side needs the same permit as a switch. A fenced side is let back in by a
+    person alone: a restart by rule could do it unasked. `failover` is judged by the failover stage, which names every
+    refusal.
     """
     waits = _not_leading(state, at)
     if waits or not disruptive(step):
@@ -76,6 +77,8 @@ def clearance(state: State, at: Moment, policy: Policy, run: Run, step: Step) ->
         return Clearance(leave=Leave.SHADOW, reasons=(Refusal.NOT_ARMED,))
     if (group.switch is not None and group.switch.run != run.id) or _another_acts(state, policy, run, name):
         return Clearance(leave=Leave.WAIT, reasons=(Refusal.RUN_IN_PROGRESS,))
+    if automatic and _on_fenced_side(policy, run, name, group.fenced):
+        return Clearance(leave=Leave.REFUSED, reasons=(Refusal.SIDE_FENCED,))
     if step.drops_calls and _on_active_side(policy, run, name, group.active):
         fault = str(dict(run.inputs).get("fault") or "")
         request = permit.Request(group=name, verb=None, automatic=automatic, fault=fault, run=run.id)
@@ -135,3 +138,8 @@ def _on_active_side(policy: Policy, run: Run, group: str, active: str) -> bool:
     component = str(dict(run.inputs).get("component") or "")
     rules = policy.groups[group]
     return all(side.component != component or side.name == active for side in rules.sides)
+
+
+def _on_fenced_side(policy: Policy, run: Run, group: str, fenced: tuple[str, ...]) -> bool:
+    component = str(dict(run.inputs).get("component") or "")
+    return any(side.component == component and side.name in fenced for side in policy.groups[group].sides)

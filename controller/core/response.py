@@ -37,13 +37,21 @@ class Withheld(StrEnum):
     NO_LEASE = "no_lease"
     TIMER_GAP = "timer_gap"
     ON_HOLD = "on_hold"
+    FENCED = "side_fenced"  # a repair could let the side back in; a person does that
     ENDED = "already_tried"  # it failed; a person decides what next
     REFUSED = "refused"  # the failover stage's guards refused the switch
     SHADOWED = "shadowed"  # the group is not armed: described only
 
 
 PASSING = frozenset(
-    {Withheld.NO_LEASE, Withheld.TIMER_GAP, Withheld.ON_HOLD, Withheld.REFUSED, Withheld.SHADOWED}
+    {
+        Withheld.NO_LEASE,
+        Withheld.TIMER_GAP,
+        Withheld.ON_HOLD,
+        Withheld.FENCED,
+        Withheld.REFUSED,
+        Withheld.SHADOWED,
+    }
 )
 """Looked at again until they are gone."""
 
@@ -264,6 +272,8 @@ def _by_domain(draft: Draft, fault: Fault, extent: Extent) -> Choice:
         return Choice(
             fault, "", False, Withheld.NO_ACTION, row.no_action or "small impact, and no repair is declared"
         )
+    if group is not None and fault.side and fault.side in group.fenced:
+        return Choice(fault, row.repair, False, Withheld.FENCED)
     return Choice(fault, row.repair, False, because="repaired in place")
 
 

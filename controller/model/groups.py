@@ -63,6 +63,7 @@ class Refusal(StrEnum):
     TARGET_NOT_READY = "target_not_ready"
     UNKNOWN_DATA = "unknown_data"
     FENCE_NOT_READY = "fence_not_ready"
+    SIDE_FENCED = "side_fenced"  # of a repair: it could let the side back in
     OVER_RTO = "over_rto"
     BUDGET_SPENT = "budget_spent"
     TIMER_GAP = "timer_gap"
@@ -84,6 +85,7 @@ UNBYPASSABLE = frozenset(
         Refusal.ALREADY_ACTIVE,
         Refusal.UNKNOWN_GROUP,
         Refusal.UNKNOWN_SIDE,
+        Refusal.SIDE_FENCED,
         Refusal.JOURNAL_UNAVAILABLE,
     }
 )

@@ -96,6 +96,7 @@ REFUSALS: Mapping[Refusal, Text] = {
     Refusal.TARGET_NOT_READY: Text(zh="备用侧未就绪", en="the target side is not ready"),
     Refusal.UNKNOWN_DATA: Text(zh="关键数据未知", en="data that decides is unknown"),
     Refusal.FENCE_NOT_READY: Text(zh="隔离手段未就绪", en="the fence is not ready"),
+    Refusal.SIDE_FENCED: Text(zh="该侧已被隔离，由人工放回", en="the side is fenced; a person lets it back in"),
     Refusal.OVER_RTO: Text(zh="最坏情况超过恢复时间目标", en="the worst case is over the RTO"),
     Refusal.BUDGET_SPENT: Text(zh="本时段内自动切换次数已用完", en="the automatic switches of this window are spent"),
     Refusal.TIMER_GAP: Text(zh="控制器计时中断，暂只观察", en="after a timer gap the node only observes"),

@@ -123,6 +123,24 @@ def test_a_verified_switch_mitigates_and_the_repair_of_the_old_side_is_left_to_p
     assert not world.faults()
 
 
+def test_a_fenced_side_is_never_repaired_by_rule() -> None:
+    """A restart could let it back in: what it would go on doing is why it was fenced."""
+    world = world_of()
+    group = replace(world.state.groups[GROUP], active="backup", epoch=2, fenced=("primary",))
+    keep(world, groups=world.state.groups.set(GROUP, group))
+    killed(world)
+    world.run(20.0)
+    assert world.faults() == {"RedundancyLost:primary"}
+    assert not world.wanted
+    withheld = [fact for fact in world.facts if fact.kind is FactKind.RESPONSE_WITHHELD]
+    assert [(fact.get("runbook"), fact.get("reasons")) for fact in withheld] == [
+        ("repair-in-place", "side_fenced")
+    ]
+    keep(world, groups=world.state.groups.set(GROUP, replace(group, fenced=())))
+    world.run(5.0)
+    assert [wanted.runbook for wanted in world.wanted] == ["repair-in-place"]
+
+
 def test_the_other_side_failing_after_the_switch_opens_the_incident_again() -> None:
     world = world_of()
     killed(world)

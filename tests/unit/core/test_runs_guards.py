@@ -65,6 +65,20 @@ def test_a_hold_over_something_else_or_expired_does_not_matter() -> None:
     assert len(stage.commands) == 1
 
 
+@pytest.mark.parametrize(("by", "left"), [("rule", 0), ("wang", 1)])
+def test_a_rule_does_not_restart_a_side_that_was_fenced_meanwhile(by: str, left: int) -> None:
+    """A restart could let it back in. A person may know better."""
+    stage = Stage(runbook(RESTART))
+    group = stage.state.groups[GROUP]
+    fenced = replace(group, active="backup", fenced=("primary",))
+    stage.state = replace(stage.state, groups=stage.state.groups.set(GROUP, fenced))
+    stage.start(by=by, group=GROUP, component="primary")
+    assert len(stage.commands) == left
+    if not left:
+        assert stage.step("restart").state is StepState.FAILED
+        assert "side_fenced" in stage.step("restart").message
+
+
 def test_a_hold_lets_harmless_steps_pass() -> None:
     stage = Stage(runbook(act("look", "probe", component="primary")))
     stage.hold("*")
