@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from controller.core.step import step
@@ -16,7 +16,15 @@ from controller.engine.dispatch import Dispatcher
 from controller.engine.recovery import restore
 from controller.model.commands import Command
 from controller.model.errors import StoreError
-from controller.model.events import Event, HealthChanged, Measured, Started, TimerFired, VantageBeat
+from controller.model.events import (
+    Event,
+    HealthChanged,
+    LeaseChanged,
+    Measured,
+    Started,
+    TimerFired,
+    VantageBeat,
+)
 from controller.model.facts import Entry, Fact
 from controller.model.policy import Policy
 from controller.model.state import State
@@ -34,8 +42,8 @@ JOURNAL_RETRY = 0.5
 """Seconds between attempts while the journal can't be written."""
 
 MOST_WAITING = 200_000
-"""Events kept while the journal is unavailable; past it the oldest health changes are dropped, counted, and the
-probers are asked for their verdicts again."""
+"""Events of what no failover waits for; past it the oldest are dropped and counted. While the journal is unavailable
+what waits is thinned out instead, to the newest word on each target."""
 
 
 @dataclass(slots=True)
@@ -220,19 +228,20 @@ class Engine:
                 "journal unavailable, observing only: %s", error, extra={"action": "journal_unavailable"}
             )
         self.counters.journal_failures += 1
-        for waiting in reversed(batch):
-            if waiting.reply is not None:
-                if not waiting.reply.done():
-                    waiting.reply.set_exception(
-                        StoreError(f"not done, the journal can't be written: {error}")
-                    )
-            elif not isinstance(waiting.event, (VantageBeat, TimerFired)):
-                self._urgent.appendleft(waiting)
+        kept: list[_Waiting] = []
+        for waiting in batch:
+            if waiting.reply is None:
+                kept.append(waiting)
+            elif not waiting.reply.done():
+                waiting.reply.set_exception(StoreError(f"not done, the journal can't be written: {error}"))
         await asyncio.sleep(JOURNAL_RETRY)
         at = self._clock.now()
         gap = TimerFired(at=at, gap=at.mono - self._failing_since)
-        again = [_Waiting(replace(waiting.event, at=at), waiting.reply) for waiting in self._urgent]
-        self._urgent = deque([_Waiting(gap, None), *again])
+        again = _newest([*kept, *self._urgent])
+        self._urgent = deque(
+            [_Waiting(gap, None), *(_Waiting(replace(each.event, at=at), each.reply) for each in again)]
+        )
+        self._ordinary = deque(_newest(self._ordinary))
 
     def _journal_works(self) -> None:
         if self._failing_since is not None:
@@ -255,6 +264,26 @@ class Engine:
         self._timer = None
         at = self._clock.now()
         self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
+
+
+def _newest(waiting: Iterable[_Waiting]) -> list[_Waiting]:
+    """Without what a later event makes void, so that an outage of the journal, however long, fills no memory: of each
+    target and of the lease the newest word counts, timers and beats come again by themselves."""
+    kept: dict[object, _Waiting] = {}
+    for number, each in enumerate(waiting):
+        event = each.event
+        match event:
+            case VantageBeat() | TimerFired():
+                continue
+            case HealthChanged() | Measured():
+                name: object = (type(event), event.vantage, event.key)
+            case LeaseChanged():
+                name = LeaseChanged
+            case _:
+                name = number
+        kept.pop(name, None)
+        kept[name] = each
+    return list(kept.values())
 
 
 def _failover_relevant(policy: Policy) -> frozenset[str]:

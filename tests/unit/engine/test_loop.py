@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
+from controller.engine import loop
 from controller.engine.dispatch import Dispatcher
 from controller.engine.loop import Engine
 from controller.model.commands import Notify, RunAction
@@ -225,6 +226,41 @@ async def test_outcomes_and_people_go_before_a_storm(bench: Bench) -> None:
     assert bench.engine.waiting > 0, "the person's request waited for the whole storm"
     await until(lambda: bench.engine.waiting == 0)
     assert order[0] == FactKind.HOLD_PLACED
+
+
+async def test_an_outage_of_the_journal_keeps_the_newest_word_on_each_target(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it lasts, what waits does not grow; nothing that happened once is lost."""
+    monkeypatch.setattr(loop, "JOURNAL_RETRY", 0.02)
+    bench.journal.platter.failing = StoreError("down")
+    bench.lead()
+    await until(lambda: bench.engine.journal_failing)
+    failures = bench.engine.counters.journal_failures
+    for number in range(2000):
+        name, last = ("primary", "phone1")[number % 2], number >= 1998
+        bench.engine.submit(
+            HealthChanged(
+                at=bench.clock.now(),
+                vantage="a",
+                key=RungKey(name, "sip"),
+                previous=HealthState.UP,
+                current=HealthState.DOWN if last else HealthState.UP,
+                outcome=Outcome.NO_REPLY if last else Outcome.UP,
+            )
+        )
+        bench.lead()
+    asked = bench.hold()
+    bench.engine.submit(asked)
+    await until(lambda: bench.engine.counters.journal_failures > failures + 1)
+    assert bench.engine.waiting < 20
+    bench.journal.platter.failing = None
+    await until(lambda: not bench.engine.journal_failing and bench.engine.waiting == 0)
+    state = bench.engine.snapshot.state
+    assert state.lease_deadline is not None
+    assert "calls" in state.holds
+    for name in ("primary", "phone1"):
+        assert state.rungs[RungKey(name, "sip")].by_vantage["a"] is HealthState.DOWN
 
 
 async def test_a_restart_takes_up_what_was_recorded() -> None:
