@@ -190,7 +190,7 @@ def read_result(status: int, body: bytes) -> Any:
     """
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedAnswer(f"status {status} and no JSON: {body[:60]!r}") from None
     if not isinstance(answer, dict):
         raise MalformedAnswer("JSON, but no JSON-RPC answer")
@@ -242,6 +242,6 @@ def count_by_side(result: Any, names: dict[str, str]) -> dict[str, Counts]:
             elif what.isdigit() and int(what) >= 200:
                 bad = what == "408" or what.startswith("5")
                 totals[side] = Counts(invites + value, failures + bad * value, timeouts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MalformedAnswer(f"htable.dump of an unknown shape: {error}") from None
     return totals

@@ -97,7 +97,7 @@ class Rpc:
                 raise ActionRefused(f"{self.url} does not listen to this address (403)")
         try:
             answer = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Nonsense(f"{self.url}: HTTP {status} to {method} is not JSON: {text[:80]!r}") from None
         if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
             raise Nonsense(f"{self.url}: the answer to {method} is not JSON-RPC: {text[:80]!r}")
@@ -122,7 +122,12 @@ class Rpc:
             asyncio.timeout(self._timeout / 4 if self._failing and not patient else self._timeout),
             self._opened().post(self.url, data=json.dumps(body), headers=headers) as answer,
         ):
-            content = await answer.content.read(LONGEST_ANSWER)
+            content = bytearray()
+            # A read gives what has arrived, and a list of destinations comes in many pieces.
+            while len(content) < LONGEST_ANSWER and (
+                piece := await answer.content.read(LONGEST_ANSWER - len(content))
+            ):
+                content += piece
             self._failing = False
             return answer.status, content.decode(errors="replace")
 

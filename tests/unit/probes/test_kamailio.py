@@ -176,6 +176,7 @@ async def test_without_the_table_the_flags_still_come_and_the_counts_do_not() ->
     [
         b"", b"<html>", b"[]", b"null", b'{"jsonrpc":"2.0","id":1}', b'{"result":{}}', b'{"result":[1]}',
         b'{"result":{"RECORDS":[{"SET":7}]}}', b'{"result":{"RECORDS":[{"SET":{"ID":1,"TARGETS":[{}]}}]}}',
+        b"[" * 100_000,
     ],
 )  # fmt: skip
 async def test_malformed_answers(raw: bytes) -> None:
