@@ -60,7 +60,8 @@ class Media:
         )
 
     async def run(self, answer: AudioDescription, seconds: float) -> MediaReport:
-        """Send for `seconds` and report. An answer with a name that does not resolve counts as refusing audio."""
+        """Send for `seconds` and report. An answer with a name that does not resolve, or with an address of the other IP
+        version than we offered, counts as refusing audio."""
         if answer.port == 0 or answer.held:
             return MediaReport(one_way="both")
         try:
@@ -94,7 +95,10 @@ class Media:
         self._socket.close()
 
     async def _remote(self, answer: AudioDescription) -> Address:
-        found = await self._loop.getaddrinfo(answer.address, answer.port, type=socket.SOCK_DGRAM)
+        family = self._socket.socket.family
+        found = await self._loop.getaddrinfo(
+            answer.address, answer.port, family=family, type=socket.SOCK_DGRAM
+        )
         address: Address = found[0][4]
         return address
 

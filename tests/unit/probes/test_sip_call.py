@@ -75,6 +75,13 @@ async def test_an_answer_that_refuses_audio(peer: Answerer) -> None:
     assert dict(result.values)["one_way"] == "both"
 
 
+async def test_an_answer_of_the_other_ip_version_refuses_audio(peer: Answerer) -> None:
+    peer.body = b"v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+    result = await call(peer)
+    assert result.outcome is Outcome.FAILED
+    assert dict(result.values)["one_way"] == "both"
+
+
 async def test_loss_lowers_the_score(peer: Answerer) -> None:
     peer.media.drop_every = 4
     result = await call(peer, media=0.4, minimum_mos=4.0)
