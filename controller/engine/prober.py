@@ -12,7 +12,7 @@ from controller.engine.kinds import ProbeFactory, ProbeKinds
 from controller.engine.ladders import Extra, LadderRun
 from controller.engine.lag import LagMeter
 from controller.engine.outbox import Outbox
-from controller.engine.watch import Unbuildable, Watch, void
+from controller.engine.watch import Unbuildable, Watch, printable, void
 from controller.engine.wheel import SLOT, TimingWheel
 from controller.model.events import Event, LadderFinished, VantageBeat
 from controller.model.health import Outcome, ProbeResult, RungKey
@@ -325,6 +325,8 @@ class LocalProber:
         else:
             assert isinstance(ticket, Extra)
             watch, ladder = ticket.watch, ticket.ladder
+        if result.note or result.values:
+            result = printable(result)
         if result.outcome is Outcome.VOID:
             self.counters.voided += 1
         if not (watch.gone or self._closed):

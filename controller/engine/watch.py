@@ -132,6 +132,25 @@ def void(key: RungKey, sent_at: float, now: float, note: str) -> ProbeResult:
     return ProbeResult(key, sent_at, now, Outcome.VOID, None, note=note)
 
 
+def printable(result: ProbeResult) -> ProbeResult:
+    """The result with text that can be written as UTF-8. What a target says may be anything: a reason phrase in another
+    character set must not break the page or the console that shows it."""
+    note = _printable(result.note)
+    values = tuple(
+        (name, _printable(item) if isinstance(item, str) else item) for name, item in result.values
+    )
+    if note is result.note and values == result.values:
+        return result
+    return result._replace(note=note, values=values)
+
+
+def _printable(text: str) -> str:
+    if text.isascii():
+        return text
+    written = text.encode("utf-8", "replace").decode()
+    return text if written == text else written
+
+
 def void_for_lag(result: ProbeResult, timeout: float, lag: float) -> ProbeResult:
     """The result, or a void one where our own lag may have made it.
 

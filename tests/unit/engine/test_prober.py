@@ -109,6 +109,23 @@ async def test_a_probe_that_raises_is_a_void_result_with_a_note() -> None:
     assert prober.statistics()["voided"] == 1
 
 
+async def test_what_a_target_says_can_always_be_shown() -> None:
+    phrase = "服务不可用".encode("gbk").decode("utf-8", "surrogateescape")
+
+    async def gibberish(key: RungKey, timeout: float) -> ProbeResult:
+        now = time.monotonic()
+        values = (("side", phrase), ("mos", 4.4), ("title", "主用"))
+        return ProbeResult(key, now, now, Outcome.REFUSING, False, code=503, note=phrase, values=values)
+
+    target = Target(KEY, policy("scripted", gibberish, on_demand=True))
+    async with probing(target) as (prober, seen, news):
+        result = await ladder(prober, seen, news)
+    assert result.note.encode() and "?" in result.note
+    assert dict(result.values) == {"side": result.note, "mos": 4.4, "title": "主用"}
+    changed = next(event for event in seen if isinstance(event, HealthChanged))
+    assert changed.note == result.note
+
+
 async def test_a_mass_kind_that_raises_stops_nobodys_probes() -> None:
     other = RungKey("backup", "probe")
     loop = asyncio.get_running_loop()
