@@ -103,6 +103,7 @@ class Engine:
         self._sequence = 0
         self._head = ""
         self._failing_since: float | None = None
+        self._trial: asyncio.TimerHandle | None = None
         self._relevant = _failover_relevant(policy)
 
     @property
@@ -202,10 +203,11 @@ class Engine:
             self.counters.commits += 1
             self.counters.facts += len(entries)
             self.counters.last_commit_seconds = self._clock.now().mono - folded
+            self._journal_works()
         else:
             entries = ()
+            self._try_journal_later()
         self._state = state
-        self._journal_works()
         self.counters.events += len(batch)
         self.counters.commands += len(commands)
         for command in commands:
@@ -242,6 +244,20 @@ class Engine:
             [_Waiting(gap, None), *(_Waiting(replace(each.event, at=at), each.reply) for each in again)]
         )
         self._ordinary = deque(_newest(self._ordinary))
+
+    def _try_journal_later(self) -> None:
+        """Only a commit proves that the journal works again. Where nothing asks for one, the gap is reported until it
+        is long enough to be recorded."""
+        if self._failing_since is None or self._trial is not None:
+            return
+
+        def report() -> None:
+            self._trial = None
+            if self._failing_since is not None:
+                at = self._clock.now()
+                self.submit(TimerFired(at=at, gap=at.mono - self._failing_since))
+
+        self._trial = asyncio.get_running_loop().call_later(JOURNAL_RETRY, report)
 
     def _journal_works(self) -> None:
         if self._failing_since is not None:

@@ -175,6 +175,24 @@ async def test_while_the_journal_fails_nothing_is_done_and_a_person_is_told(benc
     assert not bench.engine.snapshot.state.drills
 
 
+async def test_only_a_commit_says_that_the_journal_works_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "JOURNAL_RETRY", 0.02)
+    bench.journal.platter.failing = StoreFull("no room")
+    with pytest.raises(StoreError):
+        await bench.engine.ask(bench.hold())
+    failures = bench.engine.counters.journal_failures
+    folded = bench.engine.counters.events
+    await until(lambda: bench.engine.counters.events > folded)  # of nothing that is recorded
+    assert bench.engine.journal_failing
+    await until(lambda: bench.engine.counters.journal_failures > failures)
+    assert bench.engine.journal_failing, "it was tried again, and failed"
+    bench.journal.platter.failing = None
+    await until(lambda: not bench.engine.journal_failing)
+    assert bench.kinds()[-1] == FactKind.TIMER_GAP, "nobody had to ask for anything"
+
+
 async def test_what_happened_while_the_journal_failed_is_folded_afterwards(bench: Bench) -> None:
     bench.journal.platter.failing = StoreError("down")
     bench.engine.submit(bench.hold())
