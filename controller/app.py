@@ -166,7 +166,9 @@ class Controller:
             ]
             closing.push_async_callback(_end, parts)
             closing.push_async_callback(self.dispatcher.close)
-            closing.push_async_callback(listeners.close)  # before the engine ends, which whoever asks waits for
+            closing.push_async_callback(
+                listeners.close
+            )  # before the engine ends, which whoever asks waits for
             host = f"[{node.http.host}]" if ":" in node.http.host else node.http.host
             ready(f"http://{host}:{port}")
             stopped = asyncio.create_task(stop.wait(), name="stop")

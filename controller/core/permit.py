@@ -201,12 +201,10 @@ def _too_few_vantages(case: _Case) -> bool:
 
 
 def _one_kind_of_evidence(case: _Case) -> bool:
-    """An experiment that rules another explanation out is a kind of its own, but never the only support."""
-    kinds = case.evidence()
-    return len(kinds) < case.rules.evidence_kinds or not set(kinds) - {
-        EvidenceKind.CONTROL,
-        EvidenceKind.PERSON,
-    }
+    """An experiment rules another explanation out; it is made with the instruments that raised the suspicion, so it is
+    no second kind. A person's word alone is not enough either."""
+    kinds = set(case.evidence()) - {EvidenceKind.CONTROL}
+    return len(kinds) < case.rules.evidence_kinds or not kinds - {EvidenceKind.PERSON}
 
 
 def _on_hold(case: _Case) -> bool:

@@ -86,16 +86,16 @@ class Desk:
         """What a run of this runbook would do; None when there is no such runbook."""
         snapshot = self._engine.snapshot
         found = snapshot.policy.runbooks.get(runbook)
-        return None if found is None else plan(found, inputs, snapshot.state, snapshot.policy, self.clock.now())
+        return (
+            None if found is None else plan(found, inputs, snapshot.state, snapshot.policy, self.clock.now())
+        )
 
     def page_text(self, name: str) -> PageText | None:
         """The four lines of an incident's newest page, or of the page of that id, as things stand now."""
         snapshot = self._engine.snapshot
         pages = [page for page in snapshot.state.pages.values() if name in (page.incident, page.id)]
         newest = max(pages, key=lambda page: (page.opened_wall, page.id), default=None)
-        return (
-            None if newest is None else compose(snapshot.state, newest, snapshot.policy, self.clock.now())
-        )
+        return None if newest is None else compose(snapshot.state, newest, snapshot.policy, self.clock.now())
 
     async def explain(self, incident: str) -> Explanation:
         """Why this incident is what it is, from the journal and the last evaluation of every rule."""
