@@ -50,7 +50,9 @@ REASONS: Mapping[str, Text] = {
     "step_not_waiting": Text(zh="该步骤不在等待人工", en="the step waits for nobody"),
     "needs_approval": Text(zh="该步骤须审批", en="the step needs an approval"),
     "needs_proof": Text(zh="须提供凭证", en="it needs a proof"),
-    "stale_approval": Text(zh="审批的步骤已变化，请刷新后再看", en="what waits now is another step: look again"),
+    "stale_approval": Text(
+        zh="审批的步骤已变化，请刷新后再看", en="what waits now is another step: look again"
+    ),
     "incident_closed": Text(zh="事件已结束", en="the incident is closed"),
     "wrong_role": Text(zh="角色不符", en="not that person's role"),
     "not_actionable": Text(zh="证据不足以采取动作", en="the evidence is too thin to act on"),
