@@ -93,7 +93,7 @@ def _of_side(
         return
     diagnosis = diagnosis_of(current)
     if best is None:
-        if _over(evaluated, diagnosis):
+        if _over(evaluated, current):
             cleared(draft, current, "its symptoms are gone")
         return
     if best.rule.fault is diagnosis:
@@ -139,13 +139,13 @@ def _standing_rank(fault: Fault) -> tuple[bool, bool]:
 
 def _gives_way(current: Fault, diagnosis: FaultKind, best: Evaluated, evaluated: Sequence[Evaluated]) -> bool:
     """A standing diagnosis stays until its symptoms are gone, unless a better one is found."""
-    if _over(evaluated, diagnosis):
+    if _over(evaluated, current):
         return True
+    if best.rule.fault is FaultKind.REDUNDANCY_LOST:
+        return False  # a dead side stays dead when its group has left it
     if any(item.fired and item.rule.fault is diagnosis for item in evaluated):
         mine = min(_rank(item) for item in evaluated if item.fired and item.rule.fault is diagnosis)
         return _rank(best) < mine
-    if best.rule.fault is FaultKind.REDUNDANCY_LOST:
-        return False
     if best.rule.actionable and diagnosis in PLATFORM and best.rule.fault in PLATFORM:
         return PLATFORM.index(best.rule.fault) < PLATFORM.index(diagnosis)
     return (
@@ -156,10 +156,12 @@ def _gives_way(current: Fault, diagnosis: FaultKind, best: Evaluated, evaluated:
     )
 
 
-def _over(evaluated: Sequence[Evaluated], kind: FaultKind) -> bool:
-    """No rule of this fault could still be meant: each one has a symptom that is gone."""
+def _over(evaluated: Sequence[Evaluated], fault: Fault) -> bool:
+    """The rule that found it has a symptom that is gone, and no other rule of the same diagnosis has all of its own."""
+    kind = diagnosis_of(fault)
     mine = [item for item in evaluated if item.rule.fault is kind]
-    return all(item.ended for item in mine)
+    own = [item for item in mine if item.rule.name == fault.rule] or mine
+    return all(item.ended for item in own) and not any(item.meant for item in mine)
 
 
 def _side_fault(draft: Draft, component: Component, best: Evaluated, fired: Iterable[Evaluated]) -> Fault:
@@ -226,7 +228,7 @@ def _of_other(
             by_kind.setdefault(item.rule.fault, []).append(item)
     held = {diagnosis_of(fault): fault for fault in (*standing, *pending.values())}
     for kind, fault in held.items():
-        if kind not in by_kind and _over(evaluated, kind):
+        if kind not in by_kind and _over(evaluated, fault):
             if fault.key in draft.state.faults:
                 cleared(draft, fault, "its symptoms are gone")
             else:

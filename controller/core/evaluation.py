@@ -14,13 +14,14 @@ from controller.model.policy import FaultRule, Role, Term
 
 class Evaluated(NamedTuple):
     """`open`: the rungs to run at once because every other term is true. `ended`: a term about the component alone is
-    false, so a fault by this rule is over. `retest`: rungs that would tell whether it is."""
+    false, so a fault by this rule is over. `meant`: all terms about the component alone are true. `retest`: rungs that would tell whether it is."""
 
     rule: FaultRule
     terms: tuple[TermResult, ...]
     fired: bool
     open: tuple[RungKey, ...]
     ended: bool
+    meant: bool
     retest: tuple[RungKey, ...]
 
     def kinds(self) -> frozenset[EvidenceKind]:
@@ -52,13 +53,14 @@ def evaluate(rule: FaultRule, evidence: Evidence, begun: Judged) -> Evaluated:
     """`begun`: what `first` said."""
     terms: list[TermResult] = []
     asked: list[RungKey | None] = []
-    ended = False
+    ended, meant = False, True
     retest: list[RungKey] = []
     for number, term in enumerate(rule.terms):
         verdict, values, key = _verdict(term, evidence) if number else begun
         seen: Values = tuple((name, values.get(name)) for name in term.when.variables)
         terms.append(TermResult(term.name, term.evidence, verdict, term.when.source, seen))
         about_self = _about_self(term)
+        meant = meant and not (about_self and verdict is not Verdict.TRUE)
         if verdict is Verdict.FALSE:
             ended = ended or about_self
         elif verdict is Verdict.UNKNOWN:
@@ -71,8 +73,8 @@ def evaluate(rule: FaultRule, evidence: Evidence, begun: Judged) -> Evaluated:
     if fired or refuted or None in asked:
         open_ = ()
     if not any(_about_self(term) for term in rule.terms):
-        ended = refuted
-    return Evaluated(rule, tuple(terms), fired, open_, ended, tuple(retest))
+        ended, meant = refuted, fired
+    return Evaluated(rule, tuple(terms), fired, open_, ended, meant, tuple(retest))
 
 
 def _verdict(term: Term, evidence: Evidence) -> Judged:

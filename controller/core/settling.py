@@ -184,12 +184,11 @@ def _taken(draft: Draft, parent: str, waiting: Settling) -> list[Fault]:
 
 
 def _alone(draft: Draft, fault: Fault) -> None:
+    """By itself; what was explained stays in the incident it came with."""
     if fault.key not in draft.state.faults:
         raised(draft, fault)
     elif fault.suppressed_by:
-        changed(
-            draft, replace(fault, suppressed_by="", incident=""), "no longer explained by what it depends on"
-        )
+        changed(draft, replace(fault, suppressed_by=""), "no longer explained by what it depends on")
     explain_dependents(draft, fault.component)
 
 
