@@ -13,7 +13,7 @@ from tests.builders.journals import MemoryJournal, note
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - a condition over several objects, not one event
+        while not condition():
             await asyncio.sleep(0.001)
 
 
