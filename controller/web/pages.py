@@ -81,7 +81,10 @@ async def incident(request: web.Request) -> web.Response:
         runs=runs,
         cards=[card for item in runs for card in item["cards"]],
         entries=page.entries(entries),
-        because=page.severity(view["reason"]),
+        because=next(
+            (page.of(row.because) for row in snapshot.policy.severities if row.name == found.reason.rule), ""
+        ),
+        severity=page.severity(view["reason"]),
         needs=page.of(text.need) if text is not None else "",
         impact=_impact(request, found.group or found.root),
         primary=primary,

@@ -37,8 +37,13 @@ def page_view(page: Page, snapshot: Snapshot, now: Moment) -> dict[str, Any]:
     view: dict[str, Any] = plain(page)
     view["repeats_wall"] = wall_of(page.repeat_due, now)
     view["escalates_wall"] = wall_of(page.escalate_due, now)
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
     for delivery in view["deliveries"]:
         delivery["display"] = display(delivery["person"], snapshot)
+        before = latest.pop((delivery["person"], delivery["channel"]), None)
+        times = before["times"] + 1 if before is not None else 1
+        latest[delivery["person"], delivery["channel"]] = {**delivery, "times": times}
+    view["latest"] = list(reversed(latest.values()))  # of each person's channels, the newest first
     return view
 
 

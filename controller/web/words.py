@@ -134,7 +134,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "切换停在须人工处理之处。核实边缘实际把呼叫送往哪一侧，再选这一侧。",
         "A switch stopped where a person must go on. Check which side the edges send calls to in fact, and choose it.",
     ),
-    "severity_because": ("定级：{0}", "SEV {0}"),
+    "severity_because": ("定级：{0}（规则 {1}）", "Severity: {0} (rule {1})"),
     "sign_out": ("退出", "Sign out"),
     "skip": ("跳到正文", "Skip to the content"),
     "suppressed": ("由 {0} 引起", "explained by {0}"),

@@ -117,18 +117,20 @@ def test_arming_and_what_it_lacks(controller: Beside, command: Command) -> None:
     assert command("arm", "calls", "--dry-run").code == Exit.REFUSED
     assert "licences" in command("ready", "calls", "licences", "--hours", "2").out
     assert "licences" not in command("arm", "calls").err
-    assert "would disarm" in command("disarm", "calls", "--dry-run").out
+    assert "nothing was done" in command("disarm", "calls", "--dry-run").out
     assert command("disarm", "calls").out.strip() == "nothing changed"
     assert command("settle", "calls", "--active", "primary", "--reason", "looked").code == Exit.REFUSED
 
 
 def test_holds(controller: Beside, command: Command) -> None:
     ask = ("hold", "calls", "--reason", "moving a rack", "--minutes", "5")
-    assert "would hold calls" in command(*ask, "--dry-run").out
+    rehearsed = command(*ask, "--dry-run")
+    assert "nothing was done" in rehearsed.out and "moving a rack" in rehearsed.out
     assert not controller.state.holds
     assert "moving a rack" in command(*ask).out
     assert "moving a rack" in command("status").out
-    assert "would release" in command("release", "calls", "--dry-run").out
+    assert "nothing was done" in command("release", "calls", "--dry-run").out
+    assert controller.state.holds
     assert command("release", "calls").code == Exit.DONE
     assert command("release", "calls").code == Exit.NOT_FOUND
 
