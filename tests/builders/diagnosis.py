@@ -252,7 +252,7 @@ class World:
     policy: Policy
     calls_per_second: float = 100.0
     rerouting: bool = True
-    edge_timer: float = 1.0
+    edge_timer: float = 0.1
     wall: float = NOON
     vantages: tuple[str, ...] = ("node-a",)
     state: State = field(init=False)

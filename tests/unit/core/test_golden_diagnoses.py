@@ -26,7 +26,7 @@ def played(case: dict, seed: int) -> tuple[World, float, int]:
         policy,
         calls_per_second=given.get("calls_per_second", 100.0),
         rerouting=given.get("rerouting", True),
-        edge_timer=given.get("edge_timer", 1.0),
+        edge_timer=given.get("edge_timer", 0.1),
         wall=NIGHT if given.get("clock") == "night" else NOON,
     )
     world.watch(seed=seed)
@@ -35,6 +35,7 @@ def played(case: dict, seed: int) -> tuple[World, float, int]:
     for step in case["happens"]:
         world.run(began + step["after"] - world.now)
         world.set(**step["set"])
+        world.calls_per_second = step.get("calls_per_second", world.calls_per_second)
         if step.get("down_behind"):
             for child in policy.children[ROOM]:
                 world.set(**{child: {"sip": "silent"}})
