@@ -105,7 +105,7 @@ people:
 escalation:
   levels: [{{people: [on-call], after: 0}}]
   repeat: 60s
-  severities: [SEV1, SEV2]
+  severities: [SEV1, SEV2, SEV3]
 {extra}
 """)
         self.client = Client(str(self.directory / "data" / "control"))
