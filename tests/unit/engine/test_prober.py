@@ -183,7 +183,7 @@ async def test_a_probe_in_the_air_is_not_doubled_but_skipped_and_counted() -> No
 
 async def test_a_loop_that_stands_still_invents_no_outage() -> None:
     """Probes with 40 ms, and the loop blocked for longer again and again: answers wait in the socket, and what is
-    missing is void."""
+    missing is void. Few targets: the answering peer shares this loop, and must itself keep up on a busy machine."""
     async with datagram_peer(sip_answer()) as peer:
         targets = [
             Target(
@@ -194,15 +194,18 @@ async def test_a_loop_that_stands_still_invents_no_outage() -> None:
                     hysteresis=Hysteresis(fall=1),
                 ),
             )
-            for number in range(200)
+            for number in range(20)
         ]
         async with probing(*targets) as (prober, seen, news):
             async with asyncio.timeout(20), news:
-                await news.wait_for(lambda: sum(isinstance(e, HealthChanged) for e in seen) == 200)
-            for _ in range(8):
+                await news.wait_for(lambda: sum(isinstance(e, HealthChanged) for e in seen) == 20)
+            figures = prober.statistics()
+            for stalls in range(100):
+                if stalls >= 8 and figures["skipped"] > 0 and figures["voided"] > 0:
+                    break
                 time.sleep(0.15)  # noqa: ASYNC251
                 await asyncio.sleep(0.02)
-            figures = prober.statistics()
+                figures = prober.statistics()
     changes = [event for event in seen if isinstance(event, HealthChanged)]
     assert {event.current for event in changes} == {HealthState.UP}
     assert figures["skipped"] > 0 and figures["voided"] > 0
