@@ -131,11 +131,11 @@ def _waiting(
     settling: Map[str, Settling], parent: str, keys: Iterable[FaultKey], now: float, seconds: float
 ) -> Map[str, Settling]:
     known = settling.get(parent)
-    waiting = Settling(now, now + seconds, NOBODY) if known is None else known
+    waiting = Settling(now + seconds, NOBODY) if known is None else known
     together = waiting.keys
     for key in keys:
         together = together.set(key, True)
-    return settling.set(parent, Settling(waiting.opened, min(waiting.due, now + seconds), together))
+    return settling.set(parent, Settling(min(waiting.due, now + seconds), together))
 
 
 def _without(settling: Map[str, Settling], parent: str, key: FaultKey) -> Map[str, Settling]:

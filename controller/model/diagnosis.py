@@ -27,7 +27,6 @@ class TrafficWindow(NamedTuple):
 class Settling(NamedTuple):
     """Faults of one parent's dependents that wait, until `due`, for a fault of the parent itself."""
 
-    opened: float
     due: float
     keys: Map[FaultKey, bool]
 
