@@ -63,9 +63,7 @@ def step(state: State, event: Event, policy: Policy) -> Decision:
             recorded.extend(decision.facts)
             commands.extend(decision.commands)
             queue.extend(decision.events)
-    return Decision(
-        state=state, facts=tuple(recorded), commands=tuple(commands), wake_at=wake_at(state, policy)
-    )
+    return Decision(state=state, facts=tuple(recorded), commands=tuple(commands))
 
 
 def wake_at(state: State, policy: Policy) -> float | None:

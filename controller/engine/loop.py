@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from controller.core.step import step
+from controller.core.step import step, wake_at
 from controller.engine.dispatch import Dispatcher
 from controller.engine.recovery import restore
 from controller.model.commands import Command
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 MOST_EVENTS = 512
 """Folded in one commit."""
+
+ORDINARY_SLICE = 0.008
+"""Seconds given at a time to what no failover waits for: in a storm of it a failover waits no longer than that and one
+commit."""
 
 SHORTEST_TIMER = 0.005
 """Seconds; a deadline that a stage leaves in the past can't spin the loop."""
@@ -153,40 +157,40 @@ class Engine:
             if not self._urgent and not self._ordinary:
                 self._wakeup.clear()
                 await self._wakeup.wait()
-            batch = self._drain()
-            if batch:
-                await self._fold(batch)
+            await self._fold()
             await asyncio.sleep(0)
 
     def _put(self, waiting: _Waiting) -> None:
         event = waiting.event
-        ordinary = isinstance(event, (HealthChanged, Measured, VantageBeat)) and not (
-            isinstance(event, (HealthChanged, Measured)) and event.key.component in self._relevant
-        )
+        ordinary = isinstance(event, (HealthChanged, Measured)) and event.key.component not in self._relevant
         (self._ordinary if ordinary else self._urgent).append(waiting)
         if len(self._ordinary) > MOST_WAITING:
             self._ordinary.popleft()
             self.counters.dropped += 1
         self._wakeup.set()
 
-    def _drain(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        while self._urgent and len(batch) < MOST_EVENTS:
-            batch.append(self._urgent.popleft())
-        while self._ordinary and len(batch) < MOST_EVENTS:
-            batch.append(self._ordinary.popleft())
-        return batch
-
-    async def _fold(self, batch: Sequence[_Waiting]) -> None:
+    async def _fold(self) -> None:
         began = self._clock.now().mono
         state = self._state
+        batch: list[_Waiting] = []
         recorded: list[Fact] = []
         commands: list[Command] = []
         replies: list[tuple[asyncio.Future[tuple[Fact, ...]], tuple[Fact, ...]]] = []
-        wake: float | None = None
-        for waiting in batch:
+        slice_ends: float | None = None
+        while len(batch) < MOST_EVENTS:
+            if self._urgent:
+                waiting = self._urgent.popleft()
+            elif self._ordinary:
+                if slice_ends is None:
+                    slice_ends = self._clock.now().mono + ORDINARY_SLICE
+                elif self._clock.now().mono >= slice_ends:
+                    break
+                waiting = self._ordinary.popleft()
+            else:
+                break
+            batch.append(waiting)
             decision = step(state, waiting.event, self.policy)
-            state, wake = decision.state, decision.wake_at
+            state = decision.state
             recorded.extend(decision.facts)
             commands.extend(decision.commands)
             if waiting.reply is not None:
@@ -218,7 +222,7 @@ class Engine:
         if entries:
             for listener in tuple(self._subscribers):
                 listener(entries)
-        self._arm(wake)
+        self._arm(wake_at(state, self.policy))
 
     async def _wait_for_journal(self, batch: Sequence[_Waiting], error: StoreError) -> None:
         """Nothing was recorded, so nothing happened: the old state stands, the events wait, a person who asked is

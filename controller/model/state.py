@@ -84,10 +84,9 @@ class State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What one event led to. `wake_at`: the earliest deadline in the state, monotonic seconds."""
+    """What one event led to."""
 
     state: State
     facts: tuple[Fact, ...] = ()
     commands: tuple[Command, ...] = ()
     events: tuple[Handoff, ...] = ()
-    wake_at: float | None = None

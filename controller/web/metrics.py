@@ -10,14 +10,15 @@ from prometheus_client.registry import Collector
 from controller.engine.desk import Desk
 from controller.model.groups import Phase
 from controller.model.health import HealthState
-from controller.web.views import component_health
+from controller.web.census import Census
 
 
 class ControllerCollector(Collector):
     """One collector over a snapshot. No per-target series: a label a target would block the scrape."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, census: Census) -> None:
         self._desk = desk
+        self._census = census
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -46,9 +47,7 @@ class ControllerCollector(Collector):
         ):
             yield GaugeMetricFamily(f"thirdring_{name}", text, number)
         health = GaugeMetricFamily("thirdring_components", "Components by health", labels=["health"])
-        counted = dict.fromkeys((state.value for state in HealthState), 0)
-        for name in snapshot.policy.components:
-            counted[component_health(name, snapshot)] += 1
+        counted = {**dict.fromkeys((state.value for state in HealthState), 0), **self._census.counts()}
         for key, count in counted.items():
             health.add_metric([key], count)
         yield health

@@ -15,7 +15,7 @@ from controller.model.incidents import IncidentState
 from controller.web.acknowledging import add_acknowledging_routes
 from controller.web.console import CONSOLE, ROOM, Page
 from controller.web.problems import Handler, wants_page
-from controller.web.reading import DESK
+from controller.web.reading import CENSUS, DESK
 from controller.web.run_cards import run_card
 from controller.web.signing import add_signing_routes
 from controller.web.views import call_figures, display, group_view, incident_view, status_view
@@ -37,7 +37,13 @@ def add_page_routes(application: web.Application) -> None:
 async def wallboard(request: web.Request) -> web.Response:
     desk, page = request.app[DESK], Page(request)
     now = desk.clock.now()
-    status = status_view(desk.snapshot, now, desk.head, journal_failing=desk.journal_failing)
+    status = status_view(
+        desk.snapshot,
+        now,
+        desk.head,
+        health=request.app[CENSUS].counts(),
+        journal_failing=desk.journal_failing,
+    )
     closed = [item for item in desk.snapshot.state.incidents.values() if not item.open]
     newest = sorted(closed, key=lambda item: -item.opened_wall)[:MOST_HISTORY]
     return page.render(

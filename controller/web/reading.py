@@ -6,6 +6,7 @@ from aiohttp import web
 
 from controller.engine.desk import Desk
 from controller.model.encoding import plain
+from controller.web.census import Census
 from controller.web.problems import BadRequest
 from controller.web.stream import stream_timeline
 from controller.web.views import (
@@ -18,6 +19,7 @@ from controller.web.views import (
 )
 
 DESK = web.AppKey("desk", Desk)
+CENSUS = web.AppKey("census", Census)
 
 MOST_DIGITS = 12
 """Of a number in a request."""
@@ -41,7 +43,13 @@ def add_reading_routes(application: web.Application) -> None:
 async def status(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     return web.json_response(
-        status_view(desk.snapshot, desk.clock.now(), desk.head, journal_failing=desk.journal_failing)
+        status_view(
+            desk.snapshot,
+            desk.clock.now(),
+            desk.head,
+            health=request.app[CENSUS].counts(),
+            journal_failing=desk.journal_failing,
+        )
     )
 
 

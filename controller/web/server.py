@@ -17,13 +17,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from controller.engine.desk import Desk
 from controller.model.errors import StoreError
 from controller.web.access import Access, Role, cross_site, local_peer
+from controller.web.census import Census
 from controller.web.console import ACCOUNT, CONSOLE, Console
 from controller.web.forms import add_form_routes
 from controller.web.metrics import ControllerCollector
 from controller.web.operating import add_operating_routes
 from controller.web.pages import add_page_routes, as_pages
 from controller.web.problems import Handler, as_problems, problem, wants_page
-from controller.web.reading import DESK, add_reading_routes
+from controller.web.reading import CENSUS, DESK, add_reading_routes
 from controller.web.reporting import add_reporting_routes
 from controller.web.requests import MOST_BYTES
 from controller.web.stream import end_with_the_application
@@ -40,10 +41,11 @@ def make_application(desk: Desk, access: Access, console: Console) -> web.Applic
         middlewares=[harden, as_pages, as_problems, check_access], client_max_size=MOST_BYTES
     )
     application[DESK] = desk
+    application[CENSUS] = Census(desk)
     application[ACCESS] = access
     application[CONSOLE] = console
     registry = CollectorRegistry()
-    registry.register(ControllerCollector(desk))
+    registry.register(ControllerCollector(desk, application[CENSUS]))
     application[METRICS] = registry
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/metrics", metrics)

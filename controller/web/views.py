@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from controller.engine.loop import Snapshot
@@ -18,6 +19,9 @@ from controller.model.runs import Run
 
 MINUTE = 60.0
 """Seconds."""
+
+MOST_FAULTS = 200
+"""Of an incident that are shown."""
 
 
 def entry_view(entry: Entry) -> Mapping[str, object]:
@@ -68,7 +72,8 @@ def incident_view(incident: Incident, snapshot: Snapshot, now: Moment) -> dict[s
     component = snapshot.policy.components.get(incident.root)
     group = snapshot.policy.groups.get(incident.root) or snapshot.policy.groups.get(incident.group)
     view["title"] = plain(component.title if component else group.title if group else None)
-    view["faults"] = [plain(fault) for fault in state.faults.values() if fault.incident == incident.id][:200]
+    faults = (fault for fault in state.faults.values() if fault.incident == incident.id)
+    view["faults"] = [plain(fault) for fault in islice(faults, MOST_FAULTS)]
     # A run that has just started is not yet among the incident's own.
     runs = [run for run in state.runs.values() if run.incident == incident.id or run.id in incident.runs]
     view["runs"] = [
@@ -180,13 +185,14 @@ def component_view(name: str, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def status_view(snapshot: Snapshot, now: Moment, head: str, *, journal_failing: bool) -> dict[str, Any]:
-    """The wallboard: sides, open incidents, approvals waiting, holds, drills, the controller's own health."""
+def status_view(
+    snapshot: Snapshot, now: Moment, head: str, *, health: Mapping[str, int], journal_failing: bool
+) -> dict[str, Any]:
+    """The wallboard: sides, open incidents, approvals waiting, holds, drills, the controller's own health.
+
+    `health`: how many components are in which.
+    """
     state = snapshot.state
-    health: dict[str, int] = {}
-    for name in snapshot.policy.components:
-        key = component_health(name, snapshot)
-        health[key] = health.get(key, 0) + 1
     incidents = [incident for incident in state.incidents.values() if incident.open]
     return {
         "node": state.node,
@@ -200,7 +206,7 @@ def status_view(snapshot: Snapshot, now: Moment, head: str, *, journal_failing: 
             {"name": vantage.name, "live": vantage.live, "lag_ms": round(vantage.lag * 1000, 1)}
             for vantage in state.vantages.values()
         ],
-        "health": health,
+        "health": dict(health),
         "groups": [group_view(group, snapshot, now) for group in state.groups.values()],
         "incidents": [
             incident_view(incident, snapshot, now)

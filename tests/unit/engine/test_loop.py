@@ -318,3 +318,38 @@ def see_primary_up(bench: Bench) -> None:
             outcome=Outcome.UP,
         )
     )
+
+
+async def test_a_storm_is_folded_in_slices_and_everything_in_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(HandClock):
+        """Every look at it costs 3 ms: the third event of a slice closes it."""
+
+        def now(self) -> Moment:
+            self.offset += 0.003
+            return super().now()
+
+    monkeypatch.setattr(bench.engine, "_clock", Slow())
+    storm = [
+        HealthChanged(
+            at=bench.clock.now(),
+            vantage="a",
+            key=RungKey(f"phone-{number}", "sip"),
+            previous=HealthState.UP,
+            current=HealthState.SUSPECT,
+            outcome=Outcome.NO_REPLY,
+            first_bad=0.0,
+            last_good=0.0,
+        )
+        for number in range(50)
+    ]
+    for event in storm:
+        bench.engine.submit(event)
+    before = bench.engine.counters.events
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert bench.engine.counters.events - before < 10
+    await bench.engine.ask(bench.hold())
+    assert bench.engine.waiting > 0, "a person does not wait for the storm"
+    await until(lambda: bench.engine.waiting == 0)
