@@ -22,6 +22,12 @@ from controller.model.faults import EvidenceKind, Fault, FaultKey, FaultKind, Te
 from controller.model.policy import Policy
 from controller.model.state import State
 
+MOST_AT_ONCE = 250
+"""Faults settled in one go: a failover may be waiting meanwhile."""
+
+BREATH = 0.001
+"""Seconds between two goes, so that they are not one step."""
+
 MANY = 20
 """Times the policy's minimum: so many failing together are one cause whatever their share."""
 
@@ -92,8 +98,15 @@ def release(draft: Draft, component: str) -> None:
 def settle(draft: Draft) -> None:
     """Whatever is due."""
     for parent, waiting in sorted(draft.state.diagnosis.settling.items()):
-        if draft.at.mono >= waiting.due:
+        if draft.at.mono < waiting.due:
+            continue
+        if waiting.keys:
             _settle(draft, parent, waiting)
+        else:
+            _keep(
+                draft,
+                replace(draft.state.diagnosis, settling=draft.state.diagnosis.settling.delete(parent)),
+            )
 
 
 def dwindled(draft: Draft, component: str) -> None:
@@ -131,11 +144,15 @@ def _waiting(
     settling: Map[str, Settling], parent: str, keys: Iterable[FaultKey], now: float, seconds: float
 ) -> Map[str, Settling]:
     known = settling.get(parent)
-    waiting = Settling(now + seconds, NOBODY) if known is None else known
-    together = waiting.keys
+    due = now + seconds
+    together = NOBODY if known is None else known.keys
+    if known is not None and known.keys:
+        due = min(known.due, due)
+    elif known is not None and seconds:
+        due = max(known.due, due)
     for key in keys:
         together = together.set(key, True)
-    return settling.set(parent, Settling(min(waiting.due, now + seconds), together))
+    return settling.set(parent, Settling(due, together))
 
 
 def _without(settling: Map[str, Settling], parent: str, key: FaultKey) -> Map[str, Settling]:
@@ -171,15 +188,20 @@ def _settle(draft: Draft, parent: str, waiting: Settling) -> None:
 
 
 def _taken(draft: Draft, parent: str, waiting: Settling) -> list[Fault]:
-    """The faults that waited, no longer held back; without those that are over."""
+    """The faults that waited, no longer held back; without those that are over. Those that are left are due at once;
+    with none left the parent rests for a while, or a storm folded late would be settled fault by fault."""
     diagnosis = draft.state.diagnosis
-    pending = diagnosis.pending.mutate()
+    pending, left = diagnosis.pending.mutate(), waiting.keys.mutate()
     faults = []
-    for key in sorted(waiting.keys):
+    for key in sorted(waiting.keys)[:MOST_AT_ONCE]:
+        del left[key]
         fault = pending.pop(key, None) or draft.state.faults.get(key)
         if fault is not None:
             faults.append(fault)
-    _keep(draft, replace(diagnosis, pending=pending.finish(), settling=diagnosis.settling.delete(parent)))
+    rest = left.finish()
+    due = draft.at.mono + (BREATH if rest else draft.policy.settle)
+    settling = diagnosis.settling.set(parent, Settling(due, rest))
+    _keep(draft, replace(diagnosis, pending=pending.finish(), settling=settling))
     return faults
 
 
