@@ -6,7 +6,8 @@ What an adapter class offers, by category:
             Optional `values`: what its results report, name -> "string" | "int" | "double" | "bool"; fault rules are
             checked against it, and a rung of a probe that is not `mass` and has values reports every result.
 - action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings.
-- driver:   `Parameters`; built once a group with (GroupPolicy, parameters).
+- driver:   `Parameters`; built once a group with (GroupPolicy, parameters). Optional: the parameters' `idle_verbs`,
+            the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out.
 - notifier: `Parameters`; built once a channel with its parameters.
 """
 

@@ -68,6 +68,7 @@ class Builder:
             preferred=entry.preferred,
             driver=entry.driver.kind,
             driver_parameters=parameters,
+            idle_verbs=getattr(parameters, "idle_verbs", frozenset()),
             edges=entry.edges,
             edges_rule=entry.edges_rule,
             echo=entry.echo,

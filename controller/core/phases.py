@@ -78,6 +78,12 @@ FOLLOWING: dict[Phase, Phase] = {
     Phase.REDIRECTING: Phase.VERIFYING,
 }
 
+IDLE_BY: dict[Phase, DriverVerb] = {
+    Phase.FREEZING: DriverVerb.FREEZE,
+    Phase.PROMOTING: DriverVerb.PROMOTE,
+}
+"""Phases that are left out where their verb is idle."""
+
 BEFORE_FENCE = frozenset({Phase.PRECHECKING, Phase.DRAINING, Phase.FREEZING, Phase.FENCING})
 """Until the fence is first commanded, a hold or a disarming stops an automatic switch; after it, going on is safer
 than leaving callers with no side at all."""
@@ -91,7 +97,9 @@ def first_phase(verb: SwitchVerb, *, target_fenced: bool) -> Phase:
 
 
 def enter(draft: Draft, group: Group, phase: Phase) -> None:
-    """Record that the phase begins, and act in it."""
+    """Record that the phase begins, and act in it. A commit each is too dear for a phase that has nothing to do."""
+    while IDLE_BY.get(phase) in draft.rules(group.name).idle_verbs:
+        phase = FOLLOWING[phase]
     act(draft, begun(draft, group, phase))
 
 

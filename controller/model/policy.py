@@ -11,6 +11,7 @@ from immutables import Map
 from controller.model.conditions import Condition
 from controller.model.drills import Scenario
 from controller.model.faults import EvidenceKind, FaultKind, Impact, Severity, Urgency
+from controller.model.groups import DriverVerb
 from controller.model.health import Hysteresis, RungKey
 from controller.model.moments import Values
 from controller.model.runbooks import Runbook, Text
@@ -149,6 +150,7 @@ class GroupPolicy:
     preferred: str
     driver: str
     driver_parameters: object
+    idle_verbs: frozenset[DriverVerb] = frozenset()  # the driver has nothing to do for these: not commanded
     edges: tuple[str, ...] = ()  # component names
     edges_rule: EdgesRule = EdgesRule.REACHABLE
     echo: str = ""  # component name

@@ -9,6 +9,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from yarl import URL
 
+from controller.model.groups import DriverVerb
+
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,6 +94,16 @@ class DispatcherParameters(Strict):
     rpc_timeout: Seconds = 0.25
     live_calls: str = ""
     local_address: str = ""
+
+    @property
+    def idle_verbs(self) -> frozenset[DriverVerb]:
+        sides = self.sides.values()
+        idle = set()
+        if all(side.freeze is None for side in sides):
+            idle.add(DriverVerb.FREEZE)
+        if all(side.promote is None for side in sides):
+            idle.add(DriverVerb.PROMOTE)
+        return frozenset(idle)
 
     @model_validator(mode="after")
     def _sets(self) -> Self:

@@ -73,6 +73,16 @@ def test_a_failover_goes_through_the_order_and_is_proved_by_a_call(rig: Rig) -> 
     assert (rig.ended[0].run, rig.ended[0].step) == ("RUN-0001", "switch")
 
 
+def test_what_a_driver_has_nothing_to_do_for_costs_no_commit() -> None:
+    rules = policy()
+    idle = replace(rules.groups[GROUP], idle_verbs=frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE}))
+    rig = Rig(replace(rules, groups=rules.groups.set(GROUP, idle)))
+    rig.send(wanted())
+    finish(rig)
+    assert rig.verbs == ["fence", "confirm_fence", "redirect", "calls"]
+    assert rig.group.last_outcome is SwitchOutcome.VERIFIED
+
+
 def test_the_first_command_leaves_with_the_decision_that_started_the_switch(rig: Rig) -> None:
     rig.send(wanted())
     assert [type(command) for command in rig.commands] == [Drive]
