@@ -25,8 +25,8 @@ from controller.model.state import State
 MOST_AT_ONCE = 250
 """Faults settled in one go: a failover may be waiting meanwhile."""
 
-BREATH = 0.001
-"""Seconds between two goes, so that they are not one step."""
+BREATH = 0.02
+"""Seconds between two goes: whatever is urgent goes between them."""
 
 MANY = 20
 """Times the policy's minimum: so many failing together are one cause whatever their share."""
@@ -146,10 +146,9 @@ def _waiting(
     known = settling.get(parent)
     due = now + seconds
     together = NOBODY if known is None else known.keys
-    if known is not None and known.keys:
-        due = min(known.due, due)
-    elif known is not None and seconds:
-        due = max(known.due, due)
+    if known is not None:
+        # Whoever joins is no reason to hurry: an event folded late has its own wait behind it already.
+        due = known.due if seconds else min(known.due, due)
     for key in keys:
         together = together.set(key, True)
     return settling.set(parent, Settling(due, together))
@@ -183,6 +182,8 @@ def _settle(draft: Draft, parent: str, waiting: Settling) -> None:
     ]
     if below:
         suppressed(draft, [draft.state.faults[key] for key in below], cause)
+    if parent in draft.state.diagnosis.settling and draft.state.diagnosis.settling[parent].keys:
+        return  # how far it reaches is looked at once, with the last of them
     if len(draft.state.diagnosis.followers.get(cause.component, NOBODY)) != known:
         draft.events.append(FaultRaised(at=draft.at, key=cause.key))
 
