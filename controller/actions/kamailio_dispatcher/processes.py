@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import tempfile
+import subprocess
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 from controller.model.errors import ActionError
 
@@ -28,31 +30,49 @@ async def run(argv: Sequence[str], *, environment: Mapping[str, str], text: str 
 
     Raises CommandFailed, ActionError (can't be started).
     """
-    try:
-        # A file, as a command that ends without reading would break a pipe.
-        with tempfile.TemporaryFile() as stdin:
-            stdin.write(text.encode())
-            stdin.seek(0)
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=stdin if text else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **environment},
-            )
-    except OSError as error:
-        raise ActionError(f"{argv[0]}: can't be started: {error}") from error
-    try:
-        output, _ = await process.communicate()
-    except BaseException:
+    # Files, not pipes: a command may end without reading, and what it leaves running may keep its output open.
+    with (
+        os.fdopen(os.memfd_create("stdin"), "r+b") as given,
+        os.fdopen(os.memfd_create("output"), "r+b") as told,
+    ):
+        given.write(text.encode())
+        given.seek(0)
+        process = _start(argv, environment, given, told)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        handle = os.pidfd_open(process.pid)
+        loop.add_reader(handle, ended.set)
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        await process.wait()
-        raise
-    told = output[:MOST_OUTPUT].decode(errors="replace").strip()
-    if process.returncode:
-        raise CommandFailed(argv, process.returncode, told)
-    return told
+            await ended.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await ended.wait()
+            raise
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+            status = process.wait()
+        told.seek(0)
+        output = told.read(MOST_OUTPUT).decode(errors="replace").strip()
+    if status:
+        raise CommandFailed(argv, status, output)
+    return output
+
+
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], given: BinaryIO, told: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """By vfork: uvloop's own way copies this process's page tables and holds everything up for 10 ms at 180 MB, between
+    the decision to switch and the fence."""
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=given,
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    except (OSError, ValueError) as error:
+        raise ActionError(f"{argv[0]}: can't be started: {error}") from error
