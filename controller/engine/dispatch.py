@@ -23,6 +23,9 @@ GRACE = 1.0
 NOTIFY_TIMEOUT = 20.0
 """Seconds one hand-over to a channel may take."""
 
+COURTESY = 0.1
+"""Seconds a page waits: rendering and sending it takes the time in which the fence of the same decision leaves."""
+
 
 class Pager(Protocol):
     """Renders a page in the person's language, with its link, and hands it to the channel."""
@@ -155,6 +158,7 @@ class Dispatcher:
                 give_up()
 
     async def _page(self, command: Notify, submit: Submit) -> None:
+        await asyncio.sleep(COURTESY)
         try:
             async with asyncio.timeout(NOTIFY_TIMEOUT):
                 message = await self._pager.send(command)
