@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from controller.app import WARM
 from lab.callers import Callers
 from lab.faults import ProcessKilled, inject
 from lab.laboratory import Lab
@@ -133,6 +134,7 @@ def _watching(lab: Lab, **settings: Any) -> Iterator[tuple[Rig, Responders]]:
                 pause_s=1.0,
             )
             rig.arm(timeout_s=60)
+            time.sleep(WARM)
             yield rig, responders
     finally:
         responders.close()
