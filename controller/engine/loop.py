@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 MOST_EVENTS = 512
 """Folded in one commit."""
 
-ORDINARY_SLICE = 0.008
-"""Seconds given at a time to what no failover waits for: in a storm of it a failover waits no longer than that and one
-commit."""
+ORDINARY_SLICE = 0.003
+"""Seconds given at a time to what no failover waits for: in a storm of it each of a failover's dozen turns waits no longer
+than that and one commit."""
 
 SHORTEST_TIMER = 0.005
 """Seconds; a deadline that a stage leaves in the past can't spin the loop."""
