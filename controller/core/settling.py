@@ -22,7 +22,7 @@ from controller.model.faults import EvidenceKind, Fault, FaultKey, FaultKind, Te
 from controller.model.policy import Policy
 from controller.model.state import State
 
-MOST_AT_ONCE = 250
+MOST_AT_ONCE = 100
 """Faults settled in one go: a failover may be waiting meanwhile."""
 
 BREATH = 0.02

@@ -39,6 +39,9 @@ ORDINARY_SLICE = 0.003
 """Seconds given at a time to what no failover waits for: in a storm of it each of a failover's dozen turns waits no longer
 than that and one commit."""
 
+SWITCHING_SLICE = 0.0005
+"""The same while a group is being switched: one or two events."""
+
 SHORTEST_TIMER = 0.005
 """Seconds; a deadline that a stage leaves in the past can't spin the loop."""
 
@@ -182,7 +185,8 @@ class Engine:
                 waiting = self._urgent.popleft()
             elif self._ordinary:
                 if slice_ends is None:
-                    slice_ends = self._clock.now().mono + ORDINARY_SLICE
+                    switching = any(group.switch is not None for group in state.groups.values())
+                    slice_ends = self._clock.now().mono + (SWITCHING_SLICE if switching else ORDINARY_SLICE)
                 elif self._clock.now().mono >= slice_ends:
                     break
                 waiting = self._ordinary.popleft()
