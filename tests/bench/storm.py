@@ -220,7 +220,7 @@ def _latencies(times: int) -> list[float]:
     with Lab.create(FAST_LAB) as lab:
         stamps = lab.directory / "stamps"
         script = lab.directory / "stamped"
-        script.write_text(f'#!/bin/sh\ndate +%s.%N >>{stamps}\nexec "$@"\n')
+        script.write_text(f'#!/bin/bash\necho "$EPOCHREALTIME" >>{stamps}\nexec "$@"\n')
         script.chmod(0o755)
 
         def stamped(group: dict[str, Any]) -> None:
