@@ -50,6 +50,9 @@ HEALED: Final = 2.0
 RINGING: Final = 30.0
 """Milliseconds of outage that only say how many calls were ringing when the side died."""
 
+INFINITY: Final = float("inf")
+"""The delay of calls none of which was answered; not a figure to compare with."""
+
 ALONE: Final = "edge failure_route alone"
 KEEPALIVED: Final = "keepalived 2.2"
 
@@ -185,8 +188,8 @@ def _run(lab: Lab, report: CallReport, injected: Injected, healed: float, *, to_
         outage=0.0 if outage is None else outage.duration_ms,
         failed=sum(not call.answered for call in report.between(fault - 0.5, healed)),
         failed_after=sum(not call.answered for call in report.between(injected.acted_at, healed)),
-        delay=float("inf") if delay is None else delay,
-        delay_p95=float("inf") if late is None else late,
+        delay=INFINITY if delay is None else delay,
+        delay_p95=INFINITY if late is None else late,
         to_broken=to_broken,
         wrong_side=0,
         stale=len(report.stale(lab.arrivals())),
@@ -215,7 +218,7 @@ def _judge(case: str, ours: Sequence[Run], alone: Sequence[Run], kept: Sequence[
             metric,
             unit,
             values(ours, metric),
-            peer=(peer, values(other, metric)),
+            peer=(peer, seen) if (seen := [one for one in values(other, metric) if one < INFINITY]) else None,
             **aim,
         )
 
