@@ -15,7 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from controller.core import drills, escalation, failover, faults, incidents, runs, verdicts
+from controller.core import drills
+from controller.core.diagnosis import faults, verdicts
+from controller.core.execution import runs
+from controller.core.paging import escalation
+from controller.core.response import incidents
+from controller.core.switching import failover
 from controller.model.commands import Command
 from controller.model.events import Event
 from controller.model.facts import Fact

@@ -6,10 +6,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from controller.core.explanation import Explanation, explain
+from controller.core.execution.plan import Plan, plan
 from controller.core.invariants import Budget, violations
-from controller.core.page_text import compose
-from controller.core.plan import Plan, plan
+from controller.core.paging.page_text import compose
+from controller.core.response.explanation import Explanation, explain
 from controller.core.step import step
 from controller.engine.loop import Engine, EngineCounters, Snapshot
 from controller.engine.recovery import durable

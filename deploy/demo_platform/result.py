@@ -105,10 +105,13 @@ def count_calls(report: CallReport, fault_at: float) -> Calls:
 def milestones(entries: Sequence[Entry], fault_wall: float) -> Milestones:
     """From the first entry of each kind after the fault."""
 
-    def first(kind: str, **data: str) -> float | None:
+    def first(kind: str, **data: str | tuple[str, ...]) -> float | None:
         for entry in entries:
             seen: Mapping[str, Any] = entry.get("data", {})
-            fits = all(str(seen.get(name)) == value for name, value in data.items())
+            fits = all(
+                str(seen.get(name)) in ((value,) if isinstance(value, str) else value)
+                for name, value in data.items()
+            )
             if entry["kind"] == kind and fits and entry["wall"] >= fault_wall:
                 return round(float(entry["wall"]) - fault_wall, 3)
         return None
@@ -117,7 +120,8 @@ def milestones(entries: Sequence[Entry], fault_wall: float) -> Milestones:
         fault_named=first("fault_raised"),
         incident_opened=first("incident_opened"),
         switch_started=first("switch_started"),
-        fenced=first("switch_phase", phase="promoting"),
+        # Whichever comes after the confirmed fence: promoting is left out where the driver has nothing to promote.
+        fenced=first("switch_phase", phase=("promoting", "redirecting")),
         redirected=first("switch_phase", phase="verifying"),
         verified=first("switch_ended", outcome="verified"),
         paged=first("page_sent"),

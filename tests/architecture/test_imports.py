@@ -180,10 +180,47 @@ def clocks_in(path: Path) -> set[str]:
 
 def test_only_step_calls_the_stages() -> None:
     """The order of the one flow is in one place."""
-    stages = {"verdicts", "faults", "incidents", "runs", "failover", "escalation", "drills"}
+    stages = {
+        "controller.core.diagnosis.verdicts",
+        "controller.core.diagnosis.faults",
+        "controller.core.response.incidents",
+        "controller.core.execution.runs",
+        "controller.core.switching.failover",
+        "controller.core.paging.escalation",
+        "controller.core.drills",
+    }
+    assert all((ROOT.parent / (stage.replace(".", "/") + ".py")).is_file() for stage in stages)
     for path in SOURCES:
         if room_of_file(path) != "core":
-            assert not {f"controller.core.{stage}" for stage in stages} & set(imports_of(path)), path
+            assert not stages & set(imports_of(path)), path
+
+
+CORE: dict[str, set[str]] = {
+    "diagnosis": set(),
+    "switching": set(),
+    "response": {"diagnosis", "switching"},
+    "execution": {"switching"},
+    "paging": set(),
+}
+"""Which room of the core may import which other one; of `switching` the others use only the permit."""
+
+
+@pytest.mark.parametrize("room", sorted(CORE))
+def test_the_rooms_of_the_core_import_one_way(room: str) -> None:
+    files = sorted((ROOT / "core" / room).glob("*.py"))
+    assert len(files) > 1
+    for path in files:
+        for module in imports_of(path):
+            parts = module.split(".")
+            if parts[:2] != ["controller", "core"] or len(parts) < 4 or parts[2] == room:
+                continue
+            assert parts[2] in CORE[room], f"{path} imports {module}"
+            assert parts[2] != "switching" or parts[3] == "permit", f"{path} imports {module}"
+
+
+def test_the_core_has_no_other_rooms() -> None:
+    found = {path.parent.name for path in (ROOT / "core").glob("*/__init__.py")}
+    assert found == set(CORE)
 
 
 def test_the_checker_catches_a_violation(tmp_path: Path) -> None:

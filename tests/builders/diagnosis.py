@@ -22,8 +22,9 @@ from controller import registry
 from controller.configuration.conditions import compile_condition
 from controller.configuration.kinds import Kinds
 from controller.configuration.variables import Offer
-from controller.core import faults, incidents, verdicts
+from controller.core.diagnosis import faults, verdicts
 from controller.core.health import fold
+from controller.core.response import incidents
 from controller.engine.recovery import restore
 from controller.model.commands import RunLadder
 from controller.model.encoding import decode_aggregate, encode_aggregate

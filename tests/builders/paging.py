@@ -7,7 +7,7 @@ from typing import Any
 
 from immutables import Map
 
-from controller.core import escalation
+from controller.core.paging import escalation
 from controller.model.commands import Notify
 from controller.model.events import Event, IncidentChanged, NotificationFinished, TimerFired
 from controller.model.facts import Fact, FactKind

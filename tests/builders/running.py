@@ -8,7 +8,7 @@ from typing import Any
 
 from immutables import Map
 
-from controller.core import runs
+from controller.core.execution import runs
 from controller.model.commands import RunAction, RunLadder
 from controller.model.conditions import Condition
 from controller.model.encoding import decode_aggregate, encode_aggregate

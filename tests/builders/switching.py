@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from controller.core import failover
+from controller.core.switching import failover
 from controller.engine.recovery import restore
 from controller.model.commands import Command, Drive, RunLadder
 from controller.model.encoding import decode_aggregate, encode_aggregate

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from controller.configuration import runbook_calls
 from controller.configuration.documents import parse_document
 from controller.configuration.runbooks import parse_runbook
-from controller.core import calls
+from controller.core.execution import calls
 from controller.model.errors import ConfigurationError
 from controller.model.faults import Verdict
 from controller.model.runbooks import OnUnknown, Runbook, StepKind

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core import escalation
+from controller.core.paging import escalation
 from controller.model.commands import Notify
 from controller.model.encoding import decode_aggregates, fact_payload, plain
 from controller.model.events import (

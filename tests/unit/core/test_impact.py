@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
-from controller.core.impact import GRACE, HORIZON, calls_lost, count
+from controller.core.response.impact import GRACE, HORIZON, calls_lost, count
 from controller.model.events import IncidentChanged, Measured, Started
 from controller.model.groups import Group
 from controller.model.health import Outcome, RungKey

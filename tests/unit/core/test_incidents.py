@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
-from controller.core.explanation import explain
+from controller.core.response.explanation import explain
 from controller.model.drills import Drill, DrillState, InjectState
 from controller.model.encoding import fact_payload
 from controller.model.events import (
@@ -257,7 +257,7 @@ def test_a_refused_switch_is_asked_for_again_only_when_nothing_refuses_it(
     world.run(10.0)  # no fence is ready in this state, so the permit still refuses
     assert len(world.wanted) == 1
     assert not [fact for fact in world.facts[before:] if fact.kind is FactKind.RESPONSE_CHOSEN]
-    monkeypatch.setattr("controller.core.response.permit.refusals", lambda *_: ())
+    monkeypatch.setattr("controller.core.response.response.permit.refusals", lambda *_: ())
     world.run(1.5)
     assert [wanted.runbook for wanted in world.wanted] == ["failover", "failover"]
 

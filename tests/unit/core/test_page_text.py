@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from immutables import Map
 
-from controller.core.page_text import compose
+from controller.core.paging.page_text import compose
 from controller.model.faults import FaultKind, Impact, Severity, Urgency
 from controller.model.groups import Arming, Group, Hold, Phase, Switch, SwitchOutcome, SwitchVerb
 from controller.model.incidents import Incident

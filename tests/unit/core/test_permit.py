@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
-from controller.core import permit
+from controller.core.switching import permit
 from controller.model.faults import EvidenceKind, FaultKind
 from controller.model.groups import UNBYPASSABLE, Hold, Phase, Refusal, Switch, SwitchVerb
 from controller.model.health import HealthState, Outcome, RungKey, Vantage

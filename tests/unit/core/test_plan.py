@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core import permit
-from controller.core.plan import Plan, plan
+from controller.core.execution.plan import Plan, plan
+from controller.core.switching import permit
 from controller.model.encoding import plain
 from controller.model.faults import Verdict
 from controller.model.groups import Refusal, SwitchVerb

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core import permit
+from controller.core.switching import permit
 from controller.model.commands import RunAction
 from controller.model.events import IncidentChanged, RunEnded, SwitchWanted
 from controller.model.facts import FactKind

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core import faults, incidents, verdicts
-from controller.core.evidence import Evidence
-from controller.core.severity import in_business_hours
-from controller.core.topology import topology
-from controller.core.vantages import verdict
+from controller.core.diagnosis import faults, verdicts
+from controller.core.diagnosis.evidence import Evidence
+from controller.core.diagnosis.severity import in_business_hours
+from controller.core.diagnosis.topology import topology
+from controller.core.diagnosis.vantages import verdict
+from controller.core.response import incidents
 from controller.model.diagnosis import TrafficWindow
 from controller.model.events import HealthChanged, LeaseChanged, TimerFired, VantageBeat, VantageLost
 from controller.model.facts import FactKind

@@ -1,0 +1,1 @@
+"""Who is told, until they acknowledge, and the four lines they read. Stage: escalation."""

@@ -1,0 +1,305 @@
+"""The escalation stage: who is told, by which channel, again and again until somebody acknowledges.
+
+Invariants:
+- every page ends acknowledged, closed with its incident, or undelivered after the last round, within
+  sum(after) + (rounds + 1) x repeat of its last beginning (I8);
+- an acknowledgement ends the page in the same commit: no later event pages anybody about it again;
+- a node that can't prove leadership sends nothing; what came due meanwhile is sent when it can again;
+- the first page of a SEV1 is never throttled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.core.draft import Draft
+from controller.core.paging.paging import (
+    RECHECK,
+    active,
+    again,
+    change,
+    channels,
+    climb,
+    delivered,
+    keep,
+    may_page,
+    page_level,
+    told,
+)
+from controller.model.events import (
+    Event,
+    IncidentChanged,
+    LeaseChanged,
+    NotificationFinished,
+    OperatorAcknowledged,
+    PageWanted,
+    RunEnded,
+    Started,
+    TimerFired,
+)
+from controller.model.facts import FactKind
+from controller.model.faults import Severity
+from controller.model.incidents import Incident
+from controller.model.moments import Value
+from controller.model.pages import DeliveryState, Page, PageState
+from controller.model.policy import Policy
+from controller.model.runbooks import Text
+from controller.model.runs import RunState
+from controller.model.state import Decision, State
+
+
+def advance(state: State, event: Event, policy: Policy) -> Decision:
+    draft = Draft(state, event.at, policy)
+    match event:
+        case IncidentChanged():
+            _incident_changed(draft, event)
+        case PageWanted():
+            _wanted(draft, event)
+        case RunEnded() if not event.succeeded:
+            _run_failed(draft, event)
+        case OperatorAcknowledged():
+            for page in active(draft.state):
+                if event.incident in (page.incident, page.id):
+                    _end(draft, page, PageState.ACKNOWLEDGED, by=event.by, via=event.via)
+        case NotificationFinished():
+            _notified(draft, event)
+        case Started():
+            _restarted(draft)
+        case LeaseChanged() if event.deadline is not None:
+            _catch_up(draft)
+            _due(draft)
+        case TimerFired():
+            _due(draft)
+        case _:
+            pass
+    return draft.decision()
+
+
+def wake_at(state: State, policy: Policy) -> float | None:
+    return min((page.next_due for page in active(state) if page.next_due is not None), default=None)
+
+
+def unscheduled(state: State) -> tuple[str, ...]:
+    """Live pages without a next time: a page nobody would ever hear of again. Empty, or the controller is not well."""
+    return tuple(page.id for page in active(state) if page.next_due is None)
+
+
+# What begins a page, changes it and ends it.
+
+
+def _incident_changed(draft: Draft, event: IncidentChanged) -> None:
+    incident = draft.state.incidents.get(event.incident)
+    if incident is None:
+        return
+    live = [page for page in active(draft.state) if page.incident == incident.id]
+    if not incident.open:
+        for page in live:
+            _end(draft, page, PageState.CLOSED)
+        return
+    acknowledged = [page for page in live if page.opened_wall <= incident.acknowledged_wall]
+    for page in acknowledged:
+        _end(draft, page, PageState.ACKNOWLEDGED, by=incident.acknowledged_by)
+    for page in live:
+        if page not in acknowledged and incident.severity < page.severity:
+            again(draft, replace(page, severity=int(incident.severity)))
+    if not live:
+        _open_for(draft, incident, opened=event.opened)
+
+
+def _open_for(draft: Draft, incident: Incident, *, opened: bool) -> None:
+    """Open a page if this severity pages, and nobody was paged for this incident at this severity or a worse one."""
+    escalation = draft.policy.escalation
+    reason = ""
+    if escalation is None:
+        reason = "no_escalation_policy"
+    elif incident.severity not in escalation.severities:
+        reason = "below_policy"
+    elif not may_page(draft):
+        reason = "no_lease"
+    if reason:
+        if opened:
+            draft.record(
+                FactKind.PAGE_WITHHELD,
+                incident.id,
+                data=(("reason", reason), ("severity", int(incident.severity))),
+                incident=incident.id,
+                drill=incident.drill,
+            )
+        return
+    before = [page.severity for page in draft.state.pages.values() if page.incident == incident.id]
+    if (not before and not incident.acknowledged_wall) or (before and incident.severity < min(before)):
+        _open(draft, incident.id, int(incident.severity), None, incident.drill, "incident")
+
+
+def _wanted(draft: Draft, event: PageWanted) -> None:
+    need = Text(zh=event.need_zh or event.need_en, en=event.need_en or event.need_zh)
+    asked = need if need.zh else None
+    incident = draft.state.incidents.get(event.incident)
+    severity = int(incident.severity if incident is not None else Severity.SEV2)
+    for page in active(draft.state):
+        if event.incident and page.incident == event.incident:
+            again(draft, replace(page, need=asked, severity=min(severity, page.severity)))
+            return
+    _open(draft, event.incident, severity, asked, event.drill, event.run)
+
+
+def _run_failed(draft: Draft, event: RunEnded) -> None:
+    """Somebody acknowledged and trusts the machine, and the machine has just stopped: tell them."""
+    run, incident = draft.state.runs.get(event.run), draft.state.incidents.get(event.incident)
+    if run is None or incident is None or not incident.open:
+        return
+    if run.state not in (RunState.FAILED, RunState.NEEDS_PERSON):
+        return
+    pages = [page for page in draft.state.pages.values() if page.incident == incident.id]
+    if pages and not any(page.state is PageState.ACTIVE for page in pages):
+        _open(draft, incident.id, int(incident.severity), None, incident.drill, event.run)
+
+
+def _open(draft: Draft, incident: str, severity: int, need: Text | None, drill: bool, reason: str) -> None:
+    escalation = draft.policy.escalation
+    if escalation is None or not may_page(draft):
+        draft.record(
+            FactKind.PAGE_WITHHELD,
+            incident or reason,
+            data=(
+                ("reason", "no_escalation_policy" if escalation is None else "no_lease"),
+                ("severity", severity),
+            ),
+            incident=incident,
+            drill=drill,
+        )
+        return
+    page = Page(
+        id=draft.number("PAGE"),
+        incident=incident,
+        state=PageState.ACTIVE,
+        policy=escalation.name,
+        severity=severity,
+        need=need,
+        drill=drill,
+        opened_wall=draft.at.wall,
+        repeat_due=draft.at.mono + escalation.repeat,
+    )
+    page = change(draft, FactKind.PAGE_OPENED, page, ("severity", severity), ("reason", reason))
+    if not any(channels(draft.policy, name) for level in escalation.levels for name in level.people):
+        _end(draft, page, PageState.UNDELIVERED, why="nobody_has_a_channel")
+        return
+    page_level(draft, page, escalation)
+
+
+def _end(draft: Draft, page: Page, state: PageState, *, by: str = "", via: str = "", why: str = "") -> None:
+    ended = replace(
+        page,
+        state=state,
+        acknowledged_by=by,
+        acknowledged_wall=draft.at.wall if state is PageState.ACKNOWLEDGED else 0.0,
+        deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
+        repeat_due=None,
+        escalate_due=None,
+    )
+    data: list[tuple[str, Value]] = [("state", str(state)), ("level", page.level), ("round", page.round)]
+    data += [(name, value) for name, value in (("by", by), ("via", via), ("why", why)) if value]
+    change(draft, FactKind.PAGE_ENDED, ended, *data, actor=by)
+
+
+# Outcomes and deadlines.
+
+
+def _notified(draft: Draft, event: NotificationFinished) -> None:
+    for page in draft.state.pages.values():
+        for item in page.deliveries:
+            if item.command == event.command:
+                delivered(draft, page, item, event.state, event.message)
+                return
+
+
+def _due(draft: Draft) -> None:
+    """Everything whose time has come, the gravest and least told pages first."""
+    now, escalation = draft.at.mono, draft.policy.escalation
+    waiting = [page for page in active(draft.state) if page.next_due is not None and page.next_due <= now]
+    for page in sorted(waiting, key=lambda page: (page.severity, told(page), page.id)):
+        if escalation is None or not may_page(draft):
+            _postpone(draft, page)
+            continue
+        for item in page.deliveries:
+            if item.due is not None and item.due <= now:
+                message = f"no answer within {escalation.delivery_timeout:g} s"
+                delivered(draft, draft.state.pages[page.id], item, DeliveryState.FAILED, message)
+        page = draft.state.pages[page.id]
+        if page.escalate_due is not None and page.escalate_due <= now:
+            page_level(draft, climb(draft, page, "no_acknowledgement"), escalation)
+        page = draft.state.pages[page.id]
+        if page.repeat_due is not None and page.repeat_due <= now:
+            if page.round >= escalation.rounds and page.level >= len(escalation.levels) - 1:
+                _end(draft, page, PageState.UNDELIVERED, why="nobody_acknowledged")
+            else:
+                again(draft, page)
+
+
+def _postpone(draft: Draft, page: Page) -> None:
+    """Not leader: look again soon. Only deadlines move, so there is no fact."""
+    now = draft.at.mono
+
+    def later(due: float | None) -> float | None:
+        return now + RECHECK if due is not None and due <= now else due
+
+    keep(
+        draft,
+        replace(
+            page,
+            repeat_due=later(page.repeat_due),
+            escalate_due=later(page.escalate_due),
+            deliveries=tuple(replace(item, due=later(item.due)) for item in page.deliveries),
+        ),
+    )
+
+
+def _restarted(draft: Draft) -> None:
+    """Deadlines begin anew in full. A sending that was under way died with the process: it is repeated at once."""
+    escalation = draft.policy.escalation
+    for page in active(draft.state):
+        lost = [item for item in page.deliveries if item.state is DeliveryState.PENDING]
+        if escalation is None:
+            _end(draft, page, PageState.UNDELIVERED, why="no_escalation_policy")
+            continue
+        highest = len(escalation.levels) - 1
+        if page.level > highest:  # the policy has fewer levels than before
+            page = replace(page, level=highest)
+            page = change(
+                draft, FactKind.PAGE_ESCALATED, page, ("level", highest), ("reason", "policy_changed")
+            )
+        page = replace(
+            page,
+            repeat_due=draft.at.mono + (0.0 if lost or not page.deliveries else escalation.repeat),
+            escalate_due=draft.at.mono + escalation.levels[page.level].after
+            if page.level < highest
+            else None,
+        )
+        for item in lost:
+            failed = replace(item, state=DeliveryState.FAILED, message="the controller restarted")
+            page = change(
+                draft,
+                FactKind.PAGE_DELIVERY,
+                replace(
+                    page,
+                    deliveries=tuple(
+                        failed if one.command == item.command else one for one in page.deliveries
+                    ),
+                ),
+                ("person", item.person),
+                ("channel", item.channel),
+                ("command", item.command),
+                ("state", str(DeliveryState.FAILED)),
+                ("message", failed.message),
+            )
+        keep(draft, page)
+
+
+def _catch_up(draft: Draft) -> None:
+    """What was opened while this node might not page."""
+    known = {page.incident for page in draft.state.pages.values()}
+    missed = [
+        incident for incident in draft.state.incidents.values() if incident.open and incident.id not in known
+    ]
+    for incident in sorted(missed, key=lambda incident: (incident.severity, incident.id)):
+        _open_for(draft, incident, opened=False)

@@ -1,0 +1,238 @@
+"""Rounds, levels and channels of one page: whom it goes to next, and by which channel.
+
+In a round everybody of the levels reached so far is paged by their first channel; a channel that fails hands over to
+the person's next one; a level nobody of which can be reached hands over to the next level at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.core.draft import Draft
+from controller.core.paging.page_text import compose
+from controller.model.commands import Notify
+from controller.model.facts import FactKind
+from controller.model.faults import Severity
+from controller.model.moments import Value
+from controller.model.pages import Delivery, DeliveryState, Page, PageState
+from controller.model.policy import Channel, Escalation, Policy
+from controller.model.state import State
+
+RECHECK = 1.0
+"""Seconds between two looks at whether this node may page again."""
+
+THROTTLE_WINDOW = 60.0
+
+FAILED = (DeliveryState.FAILED, DeliveryState.FAILED_PERMANENTLY)
+
+
+def page_level(draft: Draft, page: Page, escalation: Escalation) -> None:
+    """Page everybody of the page's level; a level on which nobody can be reached is passed at once."""
+    while page.level < len(escalation.levels):
+        level = escalation.levels[page.level]
+        last = page.level == len(escalation.levels) - 1
+        page = keep(draft, replace(page, escalate_due=None if last else draft.at.mono + level.after))
+        for person in level.people:
+            page = _notify(draft, page, person, escalation)
+        if last or not _unreachable(page, escalation):
+            return
+        page = climb(draft, page, "nobody_reachable")
+
+
+def climb(draft: Draft, page: Page, why: str) -> Page:
+    higher = replace(page, level=page.level + 1)
+    return change(draft, FactKind.PAGE_ESCALATED, higher, ("level", higher.level), ("reason", why))
+
+
+def again(draft: Draft, page: Page) -> None:
+    """A new round, now: everybody of the levels reached so far, from their first channel. Keeps `page` in any case."""
+    escalation = draft.policy.escalation
+    if escalation is None or not may_page(draft):
+        page = replace(page, repeat_due=draft.at.mono + RECHECK)
+        change(draft, FactKind.PAGE_WITHHELD, page, ("reason", "no_lease"), ("severity", page.severity))
+        return
+    page = replace(
+        page,
+        round=page.round + 1,
+        repeat_due=draft.at.mono + escalation.repeat,
+        deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
+    )
+    page = change(draft, FactKind.PAGE_REPEATED, page, ("round", page.round), ("severity", page.severity))
+    reached = escalation.levels[: page.level + 1]
+    for person in dict.fromkeys(name for level in reached for name in level.people):
+        page = _notify(draft, page, person, escalation)
+    page = keep(draft, page)
+    if page.level < len(escalation.levels) - 1 and _unreachable(page, escalation):
+        page_level(draft, climb(draft, page, "nobody_reachable"), escalation)
+
+
+def _notify(draft: Draft, page: Page, person: str, escalation: Escalation) -> Page:
+    """Hand the page to the person's next channel of this round; unchanged when none is left."""
+    tried = [item for item in page.deliveries if item.person == person and item.round == page.round]
+    channel = next(
+        (
+            channel
+            for channel in _best_first(page, person, channels(draft.policy, person))
+            if channel.name not in {item.channel for item in tried}
+        ),
+        None,
+    )
+    if channel is None:
+        return page
+    if not tried and _throttled(draft, page, person, escalation):
+        bundled = Delivery(
+            command="",
+            person=person,
+            channel=channel.name,
+            state=DeliveryState.BUNDLED,
+            wall=draft.at.wall,
+            round=page.round,
+        )
+        return change(
+            draft,
+            FactKind.PAGE_DELIVERY,
+            replace(page, deliveries=(*page.deliveries, bundled)),
+            ("person", person),
+            ("channel", channel.name),
+            ("state", str(DeliveryState.BUNDLED)),
+        )
+    command = draft.number("CMD")
+    delivery = Delivery(
+        command=command,
+        person=person,
+        channel=channel.name,
+        state=DeliveryState.PENDING,
+        wall=draft.at.wall,
+        round=page.round,
+        due=draft.at.mono + escalation.delivery_timeout,
+    )
+    page = change(
+        draft,
+        FactKind.PAGE_SENT,
+        replace(page, deliveries=(*page.deliveries, delivery)),
+        ("person", person),
+        ("channel", channel.name),
+        ("command", command),
+        ("level", page.level),
+        ("round", page.round),
+    )
+    draft.commands.append(
+        Notify(
+            id=command,
+            page=page.id,
+            incident=page.incident or page.id,
+            person=person,
+            channel=channel.name,
+            text=compose(draft.state, page, draft.policy, draft.at),
+            severity=page.severity,
+            drill=page.drill,
+        )
+    )
+    return page
+
+
+def channels(policy: Policy, person: str) -> tuple[Channel, ...]:
+    known = policy.people.get(person)
+    return known.channels if known is not None else ()
+
+
+def _best_first(page: Page, person: str, channels: tuple[Channel, ...]) -> list[Channel]:
+    """In the person's order, those that once failed for good last: tried again only when nothing else is left."""
+    broken = {
+        item.channel
+        for item in page.deliveries
+        if item.person == person and item.state is DeliveryState.FAILED_PERMANENTLY
+    }
+    return sorted(channels, key=lambda channel: channel.name in broken)
+
+
+def _throttled(draft: Draft, page: Page, person: str, escalation: Escalation) -> bool:
+    before = any(
+        item.person == person and item.state not in (*FAILED, DeliveryState.BUNDLED)
+        for item in page.deliveries
+    )
+    if page.severity == Severity.SEV1 and not before:
+        return False
+    recent = sum(
+        1
+        for other in draft.state.pages.values()
+        for item in other.deliveries
+        if item.person == person
+        and item.state is not DeliveryState.BUNDLED
+        and abs(draft.at.wall - item.wall) < THROTTLE_WINDOW
+    )
+    return recent >= escalation.most_per_minute
+
+
+def _unreachable(page: Page, escalation: Escalation) -> bool:
+    """Whether everything tried for the people of the current level in this round has failed."""
+    people = escalation.levels[page.level].people
+    return all(
+        item.state in FAILED for item in page.deliveries if item.round == page.round and item.person in people
+    )
+
+
+def delivered(draft: Draft, page: Page, before: Delivery, state: DeliveryState, message: str) -> None:
+    after = replace(before, state=state, message=message, due=None)
+    page = change(
+        draft,
+        FactKind.PAGE_DELIVERY,
+        replace(
+            page,
+            deliveries=tuple(after if item.command == before.command else item for item in page.deliveries),
+        ),
+        ("person", after.person),
+        ("channel", after.channel),
+        ("command", after.command),
+        ("state", str(state)),
+        ("message", message),
+    )
+    escalation = draft.policy.escalation
+    stale = before.round != page.round or before.state is not DeliveryState.PENDING
+    if page.state is not PageState.ACTIVE or state not in FAILED or stale or escalation is None:
+        return
+    if not may_page(draft):
+        keep(draft, replace(page, repeat_due=draft.at.mono + RECHECK))
+        return
+    page = keep(draft, _notify(draft, page, after.person, escalation))
+    if page.level < len(escalation.levels) - 1 and _unreachable(page, escalation):
+        page_level(draft, climb(draft, page, "nobody_reachable"), escalation)
+
+
+def told(page: Page) -> int:
+    """How many sendings were tried."""
+    return sum(1 for item in page.deliveries if item.state is not DeliveryState.BUNDLED)
+
+
+def may_page(draft: Draft) -> bool:
+    deadline = draft.state.lease_deadline
+    return deadline is not None and draft.at.mono < deadline
+
+
+def active(state: State) -> list[Page]:
+    """In the order they were opened: a Map's own order differs from process to process."""
+    return sorted(
+        (page for page in state.pages.values() if page.state is PageState.ACTIVE), key=lambda page: page.id
+    )
+
+
+def keep(draft: Draft, page: Page) -> Page:
+    """The page in the state, with its earliest deadline beside it."""
+    dues = (page.repeat_due, page.escalate_due, *(item.due for item in page.deliveries))
+    page = replace(page, next_due=min((due for due in dues if due is not None), default=None))
+    draft.state = replace(draft.state, pages=draft.state.pages.set(page.id, page))
+    return page
+
+
+def change(draft: Draft, kind: FactKind, page: Page, *data: tuple[str, Value], actor: str = "") -> Page:
+    page = keep(draft, page)
+    draft.record(
+        kind,
+        page.id,
+        data=data,
+        changed=(page,),
+        incident=page.incident,
+        actor=actor,
+        drill=page.drill,
+    )
+    return page

@@ -1,0 +1,1 @@
+"""Switches of groups: the permit, the phases in their order, compensation, reconciliation. Stage: failover."""
