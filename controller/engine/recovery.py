@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from immutables import Map
 
 from controller.model.drills import Drill
-from controller.model.facts import Aggregate, Counters
+from controller.model.facts import Aggregate, Counters, Gone
 from controller.model.faults import Fault, FaultKey
 from controller.model.groups import Group, Hold
 from controller.model.incidents import Incident
@@ -70,6 +70,8 @@ def restore(node: str, aggregates: Iterable[Aggregate], policy: Policy, now: Mom
                 holds[aggregate.scope] = aggregate
             case Counters():
                 counters = aggregate
+            case Gone():
+                continue
     return State(
         node=node,
         started_at=now.mono,

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from controller.model.drills import Drill
-from controller.model.facts import Aggregate, Counters, Fact, aggregate_key, retired
+from controller.model.facts import Aggregate, Counters, Fact, Gone, aggregate_key, retired
 from controller.model.faults import Fault
 from controller.model.groups import Group, Hold
 from controller.model.incidents import Incident
@@ -28,7 +28,7 @@ from controller.model.runs import Run
 VERSION = 1
 
 _AGGREGATES: Mapping[str, type[Any]] = {
-    kind.__name__: kind for kind in (Fault, Incident, Run, Group, Page, Drill, Hold, Counters)
+    kind.__name__: kind for kind in (Fault, Incident, Run, Group, Page, Drill, Hold, Counters, Gone)
 }
 
 

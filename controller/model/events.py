@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controller.model.facts import Aggregate
 from controller.model.faults import Fault, FaultKey, Grade
 from controller.model.groups import Refusal, SwitchOutcome, SwitchVerb
 from controller.model.health import HealthState, Outcome, ProbeResult, RungKey
@@ -105,6 +106,25 @@ class Started:
     at: Moment
     node: str
     recovered: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeadershipTaken:
+    """This node leads from now on. `aggregates`: the coordinated state as the store holds it, which replaces this
+    node's own; whatever was under way in it has an unknown outcome."""
+
+    at: Moment
+    deadline: float  # monotonic seconds
+    aggregates: tuple[Aggregate, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeadershipLost:
+    """Another node may lead: from now on this one only observes and diagnoses. `leader`: its name, when known."""
+
+    at: Moment
+    reason: str
+    leader: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,6 +297,25 @@ class DrillAborted:
     reason: str
 
 
+Operator = (
+    OperatorAcknowledged
+    | OperatorApproved
+    | OperatorDidManualStep
+    | OperatorArmed
+    | OperatorRequestedSwitch
+    | OperatorPlacedHold
+    | OperatorReleasedHold
+    | OperatorTickedReadiness
+    | OperatorStartedRun
+    | OperatorCancelledRun
+    | OperatorReleasedGroup
+    | OperatorUpdatedIncident
+    | FaultReported
+    | DrillRequested
+    | DrillAborted
+)
+"""What a person asks for: only the node that leads can do it."""
+
 # What one stage hands to the next, folded before the commit.
 
 
@@ -393,23 +432,11 @@ Event = (
     | ActionFinished
     | NotificationFinished
     | LeaseChanged
+    | LeadershipTaken
+    | LeadershipLost
     | Started
     | TimerFired
     | ScheduleDue
-    | OperatorAcknowledged
-    | OperatorApproved
-    | OperatorDidManualStep
-    | OperatorArmed
-    | OperatorRequestedSwitch
-    | OperatorPlacedHold
-    | OperatorReleasedHold
-    | OperatorTickedReadiness
-    | OperatorStartedRun
-    | OperatorCancelledRun
-    | OperatorReleasedGroup
-    | OperatorUpdatedIncident
-    | FaultReported
-    | DrillRequested
-    | DrillAborted
+    | Operator
     | Handoff
 )

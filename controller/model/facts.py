@@ -30,7 +30,14 @@ class Counters:
         return Counters(numbers=tuple(sorted(numbers.items()))), f"{prefix}-{number:04d}"
 
 
-Aggregate = Fault | Incident | Run | Group | Page | Drill | Hold | Counters
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """In the place of an aggregate that leaves the live state; what it was stays in the log."""
+
+    key: str
+
+
+Aggregate = Fault | Incident | Run | Group | Page | Drill | Hold | Counters | Gone
 """What survives a restart. Folding the log's `changed` aggregates, last one wins, gives the live state (I11)."""
 
 
@@ -47,11 +54,15 @@ def aggregate_key(aggregate: Aggregate) -> str:
             return f"hold/{aggregate.scope}"
         case Counters():
             return "counters"
+        case Gone():
+            return aggregate.key
 
 
 def retired(aggregate: Aggregate) -> bool:
-    """Whether it leaves the live state: a cleared fault, a released hold (`until_wall` 0)."""
+    """Whether it leaves the live state: a cleared fault, a released hold (`until_wall` 0), what is gone."""
     match aggregate:
+        case Gone():
+            return True
         case Fault():
             return not aggregate.active
         case Hold():
