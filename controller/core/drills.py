@@ -17,6 +17,7 @@ from controller.model.events import (
     Event,
     FaultRaised,
     IncidentChanged,
+    LeadershipTaken,
     RunEnded,
     Started,
     SwitchEnded,
@@ -57,7 +58,7 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
     match event:
         case ActionFinished() if event.command == drill.command:
             return _action_finished(state, drill, event, policy)
-        case Started():
+        case Started() | LeadershipTaken():
             return _undo(state, replace(drill, abort_reason="controller restarted"), event.at, policy)
         case DrillAborted() if event.drill == drill.id:
             return _undo(

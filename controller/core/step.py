@@ -17,13 +17,15 @@ from typing import NamedTuple
 
 from controller.core import drills
 from controller.core.diagnosis import faults, verdicts
+from controller.core.draft import Draft
 from controller.core.execution import runs
 from controller.core.paging import escalation
 from controller.core.response import incidents
 from controller.core.switching import failover
 from controller.model.commands import Command
-from controller.model.events import Event
-from controller.model.facts import Fact
+from controller.model.events import Event, Operator
+from controller.model.facts import Fact, FactKind
+from controller.model.groups import Refusal
 from controller.model.policy import Policy
 from controller.model.state import Decision, State
 
@@ -44,6 +46,9 @@ STAGES: tuple[Stage, ...] = (
     Stage("drills", drills.advance, drills.wake_at),
 )
 
+OBSERVING = STAGES[:2]
+"""What a node does that follows another: it keeps verdicts and names faults, so that it is ready to lead."""
+
 MOST_HANDOFFS = 20_000
 """A chain of hand-offs longer than this is a defect of a stage, never a legitimate storm."""
 
@@ -62,7 +67,10 @@ def step(state: State, event: Event, policy: Policy) -> Decision:
         if folded > MOST_HANDOFFS:
             raise RuntimeError(f"stages hand events to each other without end: {queue[0]!r}")
         current = queue.popleft()
-        for stage in STAGES:
+        if state.following and isinstance(current, Operator):
+            recorded.extend(_not_leader(state, current, policy))
+            continue
+        for stage in OBSERVING if state.following else STAGES:
             decision = stage.advance(state, current, policy)
             state = decision.state
             recorded.extend(decision.facts)
@@ -73,5 +81,13 @@ def step(state: State, event: Event, policy: Policy) -> Decision:
 
 def wake_at(state: State, policy: Policy) -> float | None:
     """The earliest deadline of any stage, monotonic seconds."""
-    deadlines = [deadline for stage in STAGES if (deadline := stage.wake_at(state, policy)) is not None]
+    stages = OBSERVING if state.following else STAGES
+    deadlines = [deadline for stage in stages if (deadline := stage.wake_at(state, policy)) is not None]
     return min(deadlines, default=None)
+
+
+def _not_leader(state: State, event: Operator, policy: Policy) -> tuple[Fact, ...]:
+    draft = Draft(state, event.at, policy)
+    data = (("request", type(event).__name__), ("reasons", str(Refusal.NOT_LEADER)), ("leader", state.leader))
+    draft.record(FactKind.REQUEST_REFUSED, state.node, data=data, actor=event.by)
+    return tuple(draft.facts)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from immutables import Map
 
 from controller.model.drills import Drill
-from controller.model.facts import Aggregate, Counters, Gone
+from controller.model.facts import Aggregate, Counters, Gone, aggregate_key
 from controller.model.faults import Fault, FaultKey
 from controller.model.groups import Group, Hold
 from controller.model.incidents import Incident
@@ -83,4 +84,33 @@ def restore(node: str, aggregates: Iterable[Aggregate], policy: Policy, now: Mom
         drills=Map(drills),
         holds=Map(holds),
         counters=counters,
+    )
+
+
+def succession(state: State, coordinated: Iterable[Aggregate], policy: Policy) -> tuple[Aggregate, ...]:
+    """What changes for a node that takes over: the coordinated aggregates, this node's own faults that they lack, and
+    a `Gone` for everything else of its own. Its own view of faults never replaces the one an incident was made of."""
+    taken = {aggregate_key(aggregate): aggregate for aggregate in coordinated}
+    for aggregate in durable(state, policy):
+        key = aggregate_key(aggregate)
+        if key not in taken:
+            taken[key] = aggregate if isinstance(aggregate, Fault) else Gone(key=key)
+    return tuple(taken[key] for key in sorted(taken))
+
+
+def succeeded(state: State, aggregates: Iterable[Aggregate], policy: Policy, now: Moment) -> State:
+    """The state of a node that has just taken over: what is durable is as given, what it has seen itself is kept."""
+    restored = restore(state.node, aggregates, policy, now)
+    return replace(
+        state,
+        following=False,
+        faults=restored.faults,
+        incidents=restored.incidents,
+        runs=restored.runs,
+        groups=restored.groups,
+        pages=restored.pages,
+        drills=restored.drills,
+        holds=restored.holds,
+        counters=restored.counters,
+        call_tallies=restored.call_tallies,
     )

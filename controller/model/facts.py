@@ -75,6 +75,8 @@ class FactKind(StrEnum):
     CONTROLLER_STARTED = "controller_started"
     LEASE_ACQUIRED = "lease_acquired"
     LEASE_LOST = "lease_lost"
+    LEADERSHIP_TAKEN = "leadership_taken"
+    LEADERSHIP_LOST = "leadership_lost"
     TIMER_GAP = "timer_gap"
     VANTAGE_LOST = "vantage_lost"
     VANTAGE_RETURNED = "vantage_returned"

@@ -54,6 +54,7 @@ class Refusal(StrEnum):
 
     NOT_ARMED = "not_armed"
     NO_LEASE = "no_lease"
+    NOT_LEADER = "not_leader"
     TOO_FEW_VANTAGES = "too_few_vantages"
     ONE_KIND_OF_EVIDENCE = "one_kind_of_evidence"
     ON_HOLD = "on_hold"
@@ -81,6 +82,7 @@ class Refusal(StrEnum):
 UNBYPASSABLE = frozenset(
     {
         Refusal.NO_LEASE,
+        Refusal.NOT_LEADER,
         Refusal.RUN_IN_PROGRESS,
         Refusal.ALREADY_ACTIVE,
         Refusal.UNKNOWN_GROUP,

@@ -59,6 +59,8 @@ class State:
     node: str
     started_at: float = 0.0
     lease_deadline: float | None = None
+    following: bool = False  # one of several nodes, and another may lead: only diagnosis goes on
+    leader: str = ""  # who leads, as far as this node knows
     gap_until: float = 0.0  # after a timer gap: observe, do not act, until then
     vantages: Map[str, Vantage] = Map()
     rungs: Map[RungKey, RungView] = Map()

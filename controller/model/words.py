@@ -87,6 +87,7 @@ SWITCH_OUTCOMES: Mapping[SwitchOutcome, Text] = {
 REFUSALS: Mapping[Refusal, Text] = {
     Refusal.NOT_ARMED: Text(zh="该组未武装", en="the group is not armed"),
     Refusal.NO_LEASE: Text(zh="本节点未持有有效租约", en="this node holds no live lease"),
+    Refusal.NOT_LEADER: Text(zh="当前由另一节点主控，请在主控节点操作", en="another node leads; ask that one"),
     Refusal.TOO_FEW_VANTAGES: Text(zh="观测点数量不足", en="too few vantages"),
     Refusal.ONE_KIND_OF_EVIDENCE: Text(zh="只有一类证据", en="only one kind of evidence"),
     Refusal.ON_HOLD: Text(zh="自动化已被人工暂停", en="automation is on hold"),

@@ -21,6 +21,14 @@ PHRASES: Mapping[FactKind, Text] = {
         zh="本节点失去主控租约，只观察不动作[：{reason}]",
         en="this node lost the lease: it observes only[: {reason}]",
     ),
+    FactKind.LEADERSHIP_TAKEN: Text(
+        zh="{subject} 接任主控，在途操作先回读再继续",
+        en="{subject} leads from here on; what was under way is read back first",
+    ),
+    FactKind.LEADERSHIP_LOST: Text(
+        zh="{subject} 不再主控，只观察[：{reason}]",
+        en="{subject} no longer leads, it only observes[: {reason}]",
+    ),
     FactKind.TIMER_GAP: Text(
         zh="计时中断[ {seconds}]，暂停动作，只观察",
         en="own timers stood still[ for {seconds}]; observing only for a while",

@@ -462,7 +462,7 @@ class World:
         queue: deque[Event] = deque([event])
         while queue:
             current = queue.popleft()
-            for stage in STAGES:
+            for stage in STAGES[:2] if self.state.following else STAGES:
                 decision = stage.advance(self.state, current, self.policy)
                 self.state = decision.state
                 self._record(decision.facts)

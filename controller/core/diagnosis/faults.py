@@ -23,6 +23,7 @@ from controller.model.events import (
     HealthChanged,
     IncidentChanged,
     LadderFinished,
+    LeadershipTaken,
     Measured,
     OperatorUpdatedIncident,
     Started,
@@ -95,6 +96,8 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
                     cleared(draft, state.faults[key], f"settled by {event.by}")
         case Started():
             return Decision(state=rebuilt(replace(state, diagnosis=Diagnosis())))
+        case LeadershipTaken():
+            return _taken_over(state, event, policy)
         case _:
             return Decision(state=state)
     return draft.decision()
@@ -110,6 +113,13 @@ def wake_at(state: State, policy: Policy) -> float | None:
         if name in policy.groups and (wait := _next_look(state, policy.groups[name])) is not None
     )
     return min(deadlines, default=None)
+
+
+def _taken_over(state: State, event: LeadershipTaken, policy: Policy) -> Decision:
+    """The faults are those of the node that led before, and this node's own; each is looked at with this node's eyes."""
+    draft = Draft(rebuilt(state), event.at, policy)
+    _look(draft, sorted({key.component for key in state.faults}))
+    return draft.decision()
 
 
 def _look(draft: Draft, names: Iterable[str]) -> None:

@@ -24,6 +24,8 @@ from controller.model.events import (
     Event,
     HealthChanged,
     LadderFinished,
+    LeadershipLost,
+    LeadershipTaken,
     LeaseChanged,
     Measured,
     Started,
@@ -60,6 +62,10 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
             return _timer(state, event, policy)
         case LeaseChanged():
             return _lease(state, event, policy)
+        case LeadershipTaken():
+            return _leads(state, event, policy)
+        case LeadershipLost():
+            return _follows(state, event, policy)
         case Started():
             draft = Draft(replace(state, node=event.node, started_at=event.at.mono), event.at, policy)
             data: Values = (("recovered", event.recovered), ("revision", policy.revision))
@@ -280,6 +286,23 @@ def _timer(state: State, event: TimerFired, policy: Policy) -> Decision:
             _silent(draft, vantage.name, "no heartbeat")
         elif vantage.isolated and vantage.returning and now >= vantage.returning + RETURN_GRACE:
             _returned(draft, vantage)
+    return draft.decision()
+
+
+def _leads(state: State, event: LeadershipTaken, policy: Policy) -> Decision:
+    draft = Draft(
+        replace(state, lease_deadline=event.deadline, following=False, leader=state.node), event.at, policy
+    )
+    data: Values = (("taken_over", len(event.aggregates)),)
+    draft.record(FactKind.LEADERSHIP_TAKEN, state.node, data=data, changed=event.aggregates)
+    return draft.decision()
+
+
+def _follows(state: State, event: LeadershipLost, policy: Policy) -> Decision:
+    draft = Draft(replace(state, lease_deadline=None, following=True, leader=event.leader), event.at, policy)
+    if not state.following:
+        data: Values = (("reason", event.reason), ("leader", event.leader))
+        draft.record(FactKind.LEADERSHIP_LOST, state.node, data=data)
     return draft.decision()
 
 

@@ -18,6 +18,7 @@ from controller.model.events import (
     Event,
     IncidentChanged,
     LadderFinished,
+    LeadershipTaken,
     OperatorApproved,
     OperatorCancelledRun,
     OperatorDidManualStep,
@@ -56,7 +57,7 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
             _cancel(draft, event)
         case IncidentChanged():
             _no_longer_needed(draft, event)
-        case Started():
+        case Started() | LeadershipTaken():
             _restarted(draft)
         case _:
             pass

@@ -29,6 +29,7 @@ from controller.core.paging.paging import (
 from controller.model.events import (
     Event,
     IncidentChanged,
+    LeadershipTaken,
     LeaseChanged,
     NotificationFinished,
     OperatorAcknowledged,
@@ -63,7 +64,7 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
                     _end(draft, page, PageState.ACKNOWLEDGED, by=event.by, via=event.via)
         case NotificationFinished():
             _notified(draft, event)
-        case Started():
+        case Started() | LeadershipTaken():
             _restarted(draft)
         case LeaseChanged() if event.deadline is not None:
             _catch_up(draft)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from controller.model.calls import CallSample, CallTally
-from controller.model.events import Event, IncidentChanged, Measured, Started
+from controller.model.events import Event, IncidentChanged, LeadershipTaken, Measured, Started
 from controller.model.incidents import Incident
 from controller.model.moments import Moment, Values
 from controller.model.policy import ComponentKind, GroupPolicy, Policy
@@ -40,7 +40,7 @@ def count(state: State, event: Event, policy: Policy) -> State:
             return _counted(state, event, policy)
         case IncidentChanged():
             return _changed(state, event)
-        case Started():
+        case Started() | LeadershipTaken():
             return _restarted(state)
         case _:
             return state

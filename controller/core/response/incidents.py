@@ -20,6 +20,7 @@ from controller.model.events import (
     FaultCleared,
     FaultRaised,
     IncidentChanged,
+    LeadershipTaken,
     OperatorAcknowledged,
     OperatorUpdatedIncident,
     RunEnded,
@@ -66,6 +67,10 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
         case Started():
             draft = Draft(state, event.at, policy)
             _restarted(draft)
+        case LeadershipTaken():
+            draft = Draft(state, event.at, policy)
+            _restarted(draft)
+            _orphans(draft)
         case _:
             return Decision(state=state)
     # What is done about an incident starts before people are told, so that the page says what is being done.
@@ -307,6 +312,13 @@ def _timer(draft: Draft) -> None:
 
 def _runs(state: State, incident: str) -> list[Run]:
     return [run for run in state.runs.values() if run.incident == incident]
+
+
+def _orphans(draft: Draft) -> None:
+    """Faults that this node named while it followed, and that nobody gathered yet."""
+    for key, fault in sorted(draft.state.faults.items()):
+        if not fault.incident and not fault.suppressed_by:
+            draft.events.append(FaultRaised(at=draft.at, key=key))
 
 
 def _restarted(draft: Draft) -> None:

@@ -17,6 +17,7 @@ from controller.model.events import (
     Event,
     HealthChanged,
     LadderFinished,
+    LeadershipTaken,
     Measured,
     OperatorArmed,
     OperatorPlacedHold,
@@ -43,6 +44,9 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
         case Started():
             for group in _known(draft):
                 _restarted(draft, group, recovered=event.recovered)
+        case LeadershipTaken():
+            for group in _known(draft):
+                _restarted(draft, group, recovered=True)
         case SwitchWanted():
             requests.wanted(draft, event)
         case OperatorRequestedSwitch():

@@ -175,6 +175,7 @@ def test_every_guard_has_a_case() -> None:
         Refusal.UNKNOWN_GROUP,
         Refusal.UNKNOWN_SIDE,
         Refusal.JOURNAL_UNAVAILABLE,  # the engine's
+        Refusal.NOT_LEADER,  # of a node that follows: no stage is asked
         Refusal.SIDE_FENCED,  # of repairs
     }
     assert {refusal for _, _, refusal in GUARDS} == set(Refusal) - elsewhere
