@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from controller.model.commands import Drive, Notify, RunAction
@@ -205,10 +206,83 @@ class Archive(Protocol):
 class Lease(Protocol):
     """Leadership. The deadline counts from before the request was sent."""
 
+    @property
+    def holder(self) -> str:
+        """The node that holds it, as far as this one knows; empty when nobody does or it can't be told."""
+
     async def acquire(self) -> float | None:
-        """Take or renew it. Returns the monotonic deadline, or None when another holds it."""
+        """Take or renew it. Returns the monotonic deadline, or None when another holds it. Raises CoordinationError or
+        StoreError when neither can be proved."""
 
     async def release(self) -> None: ...
+
+    async def vacant(self) -> None:
+        """Returns when nobody holds it any longer; never, where that can't be noticed. Raises CoordinationError."""
+
+
+class Record(NamedTuple):
+    value: bytes
+    revision: int  # of the last change of this key
+
+
+class Register(Protocol):
+    """The state that several nodes share, of which only the leader writes. Keys are those of aggregates."""
+
+    async def open(self) -> None:
+        """Raises CoordinationError when it can't be used, or is not the one that was used before."""
+
+    async def read(self) -> Mapping[str, Record]:
+        """Everything, in one linearizable read. Raises CoordinationError."""
+
+    async def write(self, changes: Mapping[str, bytes | None], expected: Mapping[str, int]) -> int:
+        """All of it or nothing, and only while this node's lease is the leader's and every key stands at its `expected`
+        revision (0: it is absent). None deletes. Returns the new revision. Raises CoordinationConflict,
+        CoordinationUnknown, CoordinationError."""
+
+    async def close(self) -> None: ...
+
+
+class GrantPhase(StrEnum):
+    HELD = "held"
+    FENCING = "fencing"
+
+
+class Grant(NamedTuple):
+    """Which side of a group may hold its address. While `phase` is FENCING nobody's hold is renewed."""
+
+    group: str
+    epoch: int
+    holder: str
+    phase: GrantPhase
+    revision: int
+
+
+class Heartbeat(NamedTuple):
+    """An agent's renewal of its hold. `received`: monotonic seconds on this node's own clock."""
+
+    group: str
+    epoch: int
+    agent: str
+    boot: str
+    count: int
+    revision: int
+    received: float
+
+
+class Grants(Protocol):
+    """The grants of address holders. All reads are linearizable, all writes guarded by the leader's lease."""
+
+    async def read(self, group: str) -> tuple[Grant | None, Heartbeat | None]: ...
+
+    async def close_grant(self, group: str, epoch: int) -> tuple[Grant, Heartbeat | None]:
+        """FENCING from now on, at `epoch`: no later heartbeat succeeds. Returns what a read after it says. Idempotent.
+        Raises CoordinationConflict when a higher epoch stands there or another node leads."""
+
+    async def open_grant(self, group: str, holder: str, epoch: int) -> Grant:
+        """HELD by `holder`, after FENCING or from nothing. Idempotent for the same holder and epoch. Errors as above."""
+
+    def last_heard(self, group: str) -> Heartbeat | None:
+        """The newest heartbeat that a watch has brought here."""
 
 
 class Schedule(Protocol):

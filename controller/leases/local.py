@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import time
@@ -25,6 +26,15 @@ class LocalLease:
         self._lifetime = lifetime
         self._monotonic = monotonic
         self._lock: int | None = None
+
+    @property
+    def holder(self) -> str:
+        """Nobody but this process is known by name."""
+        return ""
+
+    async def vacant(self) -> None:
+        """A lock that another process lets go is noticed by trying."""
+        await asyncio.Event().wait()
 
     async def acquire(self) -> float | None:
         """Raises StoreError when the lock file can't be used at all."""

@@ -66,6 +66,18 @@ class NotificationError(ThirdRingError):
         self.permanent = permanent
 
 
+class CoordinationError(ThirdRingError):
+    """The coordination store can't be used, or what it answers can't be trusted: nothing may be done on its word."""
+
+
+class CoordinationConflict(CoordinationError):
+    """Another node leads, or wrote first; nothing was changed."""
+
+
+class CoordinationUnknown(CoordinationError):
+    """A write may have been applied: read before anything is done."""
+
+
 class StoreError(ThirdRingError):
     pass
 
