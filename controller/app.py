@@ -24,7 +24,7 @@ from controller.core.invariants import violations
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
-from controller.engine.leadership import keep_leadership, watch_timers
+from controller.engine.leadership import Leadership, watch_timers
 from controller.engine.loop import Engine
 from controller.engine.prober_process import ProcessProber
 from controller.leases.local import LocalLease
@@ -119,6 +119,7 @@ class Controller:
             dispatcher=self.dispatcher,
             clock=self.clock,
         )
+        self.leadership = Leadership(self.lease, self.clock, self.engine.submit, period=node.lease.ttl / 3)
         self.desk = Desk(self.engine, self.journal, self.clock)
         self.shipper = Shipper(self.journal, self.archive, node.name)
 
@@ -158,7 +159,7 @@ class Controller:
                 asyncio.create_task(self.engine.run(), name="engine"),
                 asyncio.create_task(self._listen_to_prober(), name="prober"),
                 asyncio.create_task(
-                    keep_leadership(self.lease, self.clock, self.engine.submit, period=node.lease.ttl / 3),
+                    self.leadership.keep(),
                     name="leadership",
                 ),
                 asyncio.create_task(

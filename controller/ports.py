@@ -264,7 +264,7 @@ class Heartbeat(NamedTuple):
     epoch: int
     agent: str
     boot: str
-    count: int
+    beats: int
     revision: int
     received: float
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 
 from controller.core.step import step, wake_at
 from controller.engine.dispatch import Dispatcher
-from controller.engine.recovery import restore
-from controller.model.commands import Command
-from controller.model.errors import StoreError
+from controller.engine.recovery import restore, succeeded, succession
+from controller.engine.replication import Replica
+from controller.model.commands import Command, RunLadder
+from controller.model.errors import CoordinationError, StoreError
 from controller.model.events import (
     Event,
     HealthChanged,
+    LeadershipLost,
+    LeadershipTaken,
     LeaseChanged,
     Measured,
     Started,
@@ -53,6 +56,10 @@ MOST_WAITING = 200_000
 what waits is thinned out instead, to the newest word on each target."""
 
 
+ALONE = (LeadershipTaken, LeadershipLost)
+"""Folded in a commit of their own: what was decided on the other side of them never leaves with them."""
+
+
 @dataclass(slots=True)
 class EngineCounters:
     """Monotone counters, read by the metrics collector."""
@@ -63,6 +70,7 @@ class EngineCounters:
     commands: int = 0
     dropped: int = 0
     journal_failures: int = 0
+    withheld: int = 0  # commands of commits that the coordination store refused
     longest_fold: float = 0.0  # seconds, since start
     last_commit_seconds: float = 0.0
 
@@ -93,13 +101,20 @@ class Engine:
         journal: Journal,
         dispatcher: Dispatcher,
         clock: Clock,
+        replica: Replica | None = None,
+        resign: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        """With a `replica` this node is one of several, and follows until it is told that it leads. `resign` is called
+        when a write to it fails: nothing of that commit leaves."""
         self.policy = policy
         self.counters = EngineCounters()
         self._node = node
         self._journal = journal
         self._dispatcher = dispatcher
         self._clock = clock
+        self._replica = replica
+        self._resign = resign
+        self._trail: asyncio.Task[None] | None = None
         self._urgent: deque[_Waiting] = deque()
         self._ordinary: deque[_Waiting] = deque()
         self._wakeup = asyncio.Event()
@@ -136,7 +151,9 @@ class Engine:
         recovered = await self._journal.open()
         self._sequence, self._head = recovered.last_sequence, recovered.head
         now = self._clock.now()
-        self._state = restore(self._node, recovered.aggregates, self.policy, now)
+        self._state = replace(
+            restore(self._node, recovered.aggregates, self.policy, now), following=self._replica is not None
+        )
         self.submit(Started(at=now, node=self._node, recovered=recovered.last_sequence > 0))
 
     def submit(self, event: Event) -> None:
@@ -182,6 +199,8 @@ class Engine:
         slice_ends: float | None = None
         while len(batch) < MOST_EVENTS:
             if self._urgent:
+                if batch and isinstance(self._urgent[0].event, ALONE):
+                    break
                 waiting = self._urgent.popleft()
             elif self._ordinary:
                 if slice_ends is None:
@@ -193,12 +212,18 @@ class Engine:
             else:
                 break
             batch.append(waiting)
-            decision = step(state, waiting.event, self.policy)
+            event = waiting.event
+            if isinstance(event, LeadershipTaken):
+                event = replace(event, aggregates=succession(state, event.aggregates, self.policy))
+                state = succeeded(state, event.aggregates, self.policy, event.at)
+            decision = step(state, event, self.policy)
             state = decision.state
             recorded.extend(decision.facts)
             commands.extend(decision.commands)
             if waiting.reply is not None:
                 replies.append((waiting.reply, decision.facts))
+            if isinstance(event, ALONE):
+                break
         folded = self._clock.now().mono
         self.counters.longest_fold = max(self.counters.longest_fold, folded - began)
         if recorded:
@@ -215,18 +240,60 @@ class Engine:
         else:
             entries = ()
             self._try_journal_later()
-        self._state = state
         self.counters.events += len(batch)
-        self.counters.commands += len(commands)
-        for command in commands:
-            self._dispatcher.dispatch(command, state, self.submit)
+        refusal = await self._coordinated(state, recorded, commands, waits=bool(replies))
+        if refusal is None:
+            self._state = state
+            self.counters.commands += len(commands)
+            for command in commands:
+                self._dispatcher.dispatch(command, state, self.submit)
+        else:
+            self._state = replace(state, lease_deadline=None)
+            self.counters.withheld += len(commands)
         for reply, facts in replies:
-            if not reply.done():
+            if reply.done():
+                continue
+            if refusal is None:
                 reply.set_result(facts)
+            else:
+                reply.set_exception(StoreError(f"not done, leadership can't be proved: {refusal}"))
+        if refusal is not None:
+            self._resign(str(refusal))
         if entries:
             for listener in tuple(self._subscribers):
                 listener(entries)
         self._arm(wake_at(state, self.policy))
+
+    async def _coordinated(
+        self,
+        state: State,
+        recorded: Sequence[Fact],
+        commands: Sequence[Command],
+        *,
+        waits: bool,
+    ) -> CoordinationError | None:
+        """None when what this commit decided may leave: the store has it, or nothing that leaves asks for that. A node
+        that can't put it there does nothing of it, and follows: the journal keeps the intent, the store says that it
+        never was. `waits`: a person waits for the answer."""
+        replica = self._replica
+        if replica is None or state.following:
+            return None
+        replica.note(recorded)
+        if waits or any(not isinstance(command, RunLadder) for command in commands):
+            try:
+                await replica.settle()
+            except CoordinationError as error:
+                replica.forget()
+                return error
+        if replica.behind and (self._trail is None or self._trail.done()):
+            self._trail = asyncio.create_task(self._follow_up(replica))
+        return None
+
+    async def _follow_up(self, replica: Replica) -> None:
+        try:
+            await replica.trail()
+        except CoordinationError as error:
+            self._resign(str(error))
 
     async def _wait_for_journal(self, batch: Sequence[_Waiting], error: StoreError) -> None:
         """Nothing was recorded, so nothing happened: the old state stands, the events wait, a person who asked is
