@@ -1,0 +1,123 @@
+"""The coordination store as a fake: one linearizable map, one lease, and what can go wrong with an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
+from controller.ports import Record
+
+
+class Trouble(StrEnum):
+    NONE = "none"
+    DOWN = "down"  # refused, nothing happened
+    LOST = "lost"  # applied, and the answer was lost
+    UNSENT = "unsent"  # not applied, and that can't be told
+
+
+@dataclass
+class Store:
+    """`now` is the store's own clock. `troubles` befall the next writes in turn."""
+
+    now: Callable[[], float]
+    records: dict[str, Record] = field(default_factory=dict)
+    revision: int = 1
+    leader: str = ""
+    term: int = 0  # of the leader: a new one is never mistaken for an old one
+    expires: float = 0.0
+    down: bool = False
+    troubles: deque[Trouble] = field(default_factory=deque)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def lapse(self) -> None:
+        if self.leader and self.now() >= self.expires:
+            self.leader = ""
+            self.left.set()
+
+
+class StoreLease:
+    """ports.Lease."""
+
+    def __init__(self, store: Store, node: str, *, lifetime: float = 1.0) -> None:
+        self.store = store
+        self.node = node
+        self.term = -1
+        self._lifetime = lifetime
+
+    @property
+    def holder(self) -> str:
+        return self.store.leader
+
+    @property
+    def held(self) -> bool:
+        self.store.lapse()
+        return self.store.leader == self.node and self.store.term == self.term
+
+    async def acquire(self) -> float | None:
+        began = self.store.now()
+        await asyncio.sleep(0)
+        if self.store.down:
+            raise CoordinationError("the store does not answer")
+        self.store.lapse()
+        if not self.store.leader:
+            self.store.leader = self.node
+            self.store.term += 1
+            self.term = self.store.term
+            self.store.left.clear()
+        elif not self.held:
+            return None
+        self.store.expires = began + self._lifetime
+        return began + self._lifetime
+
+    async def release(self) -> None:
+        if self.held:
+            self.store.leader = ""
+            self.store.left.set()
+
+    async def vacant(self) -> None:
+        await self.store.left.wait()
+
+
+class StoreRegister:
+    """ports.Register."""
+
+    def __init__(self, store: Store, lease: StoreLease) -> None:
+        self.store = store
+        self.lease = lease
+        self.writes = 0
+
+    async def open(self) -> None: ...
+
+    async def read(self) -> Mapping[str, Record]:
+        await asyncio.sleep(0)
+        if self.store.down:
+            raise CoordinationError("the store does not answer")
+        return dict(self.store.records)
+
+    async def write(self, changes: Mapping[str, bytes | None], expected: Mapping[str, int]) -> int:
+        await asyncio.sleep(0)
+        self.writes += 1
+        trouble = self.store.troubles.popleft() if self.store.troubles else Trouble.NONE
+        if self.store.down or trouble is Trouble.DOWN:
+            raise CoordinationError("the store does not answer")
+        if trouble is Trouble.UNSENT:
+            raise CoordinationUnknown("no answer")
+        store = self.store
+        standing = {key: store.records[key].revision if key in store.records else 0 for key in changes}
+        if not self.lease.held or standing != dict(expected):
+            raise CoordinationConflict("another node leads, or wrote first")
+        store.revision += 1
+        for key, value in changes.items():
+            if value is None:
+                store.records.pop(key, None)
+            else:
+                store.records[key] = Record(value, store.revision)
+        if trouble is Trouble.LOST:
+            raise CoordinationUnknown("no answer")
+        return store.revision
+
+    async def close(self) -> None: ...
