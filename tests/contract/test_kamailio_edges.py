@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.actions.kamailio_dispatcher import DispatcherAction, processes
+from controller.actions import processes
+from controller.actions.kamailio_dispatcher import DispatcherAction
 from controller.actions.kamailio_dispatcher.parameters import EdgeParameters
 from controller.actions.kamailio_dispatcher.rpc import Rpc
 from controller.model.commands import Drive, RunAction

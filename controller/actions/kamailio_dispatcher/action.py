@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from controller.actions.fields import Seconds, Strict
 from controller.actions.kamailio_dispatcher.edge import Edge
-from controller.actions.kamailio_dispatcher.parameters import EdgeParameters, Seconds, Strict
+from controller.actions.kamailio_dispatcher.parameters import EdgeParameters
 from controller.actions.kamailio_dispatcher.rpc import Rpc
 from controller.model.commands import RunAction
 from controller.model.errors import ActionError

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from controller.actions.kamailio_dispatcher import processes
+from controller.actions import processes
+from controller.actions.fields import Argv
 from controller.actions.kamailio_dispatcher.edge import Edge, View
 from controller.actions.kamailio_dispatcher.parameters import (
-    Argv,
     DispatcherParameters,
     FenceParameters,
     SideParameters,

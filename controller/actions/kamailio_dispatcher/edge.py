@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from controller.actions.kamailio_dispatcher import lists, processes
+from controller.actions import processes
+from controller.actions.kamailio_dispatcher import lists
 from controller.actions.kamailio_dispatcher.parameters import EdgeParameters
 from controller.actions.kamailio_dispatcher.rpc import Nonsense, Rpc, Unreachable
 from controller.model.errors import ActionError, ActionRefused

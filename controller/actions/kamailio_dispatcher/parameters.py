@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from yarl import URL
+from pydantic import Field, model_validator
 
+from controller.actions.fields import Argv, HttpUrl, Seconds, Strict
 from controller.model.groups import DriverVerb
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _http_url(text: str) -> str:
-    try:
-        url = URL(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a URL: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{text!r} is not an http or https URL")
-    return text
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Argv = Annotated[tuple[str, ...], Field(min_length=1)]
-"""An argument vector; run without a shell, with THIRDRING_GROUP, _SIDE and _EPOCH in its environment."""
-
-Seconds = Annotated[float, Field(gt=0.0)]
 
 
 class Standby(StrEnum):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from controller.actions.kamailio_dispatcher.processes import CommandFailed, run
+from controller.actions.processes import CommandFailed, run
 
 
 def on_uvloop(argv: list[str], text: str = "") -> str:
