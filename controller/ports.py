@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from controller.model.commands import Drive, Notify, RunAction
 from controller.model.events import Event
 from controller.model.facts import Aggregate, Entry, Fact
-from controller.model.health import Hysteresis, ProbeResult, RungKey
+from controller.model.health import HealthState, Hysteresis, Outcome, ProbeResult, RungKey
 from controller.model.moments import Moment, Values
 from controller.model.policy import RungPolicy
 
@@ -240,6 +240,42 @@ class Register(Protocol):
         CoordinationUnknown, CoordinationError."""
 
     async def close(self) -> None: ...
+
+
+class Word(NamedTuple):
+    """What a vantage says of one rung. Ages in seconds before the sighting was made; None: never."""
+
+    state: HealthState
+    outcome: Outcome
+    code: int
+    failures: int
+    flapping: bool
+    last_good: float | None
+    first_bad: float | None
+    note: str
+
+
+class Sighting(NamedTuple):
+    """All that one node's vantage says of what failovers wait for. `probes` and `late` are its prober's own monotone
+    counters: a sighting in which they stand still says that the node lives and its prober does not."""
+
+    vantage: str
+    failure_domain: str
+    probes: int
+    late: int
+    lag: float
+    words: Mapping[RungKey, Word]
+
+
+class Sightings(Protocol):
+    """Where nodes leave what they see, each the newest only, for as long as it lives."""
+
+    async def publish(self, sighting: Sighting) -> None:
+        """Raises CoordinationError."""
+
+    def watch(self) -> AsyncIterator[Sighting]:
+        """Those of the other nodes, each as it is published, from the newest there is; ends never. Raises
+        CoordinationError when it breaks."""
 
 
 class GrantPhase(StrEnum):

@@ -47,13 +47,15 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VantageBeat:
-    """A prober's heartbeat: monotone counters and its worst loop lag, seconds, since the last beat."""
+    """A prober's heartbeat: monotone counters and its worst loop lag, seconds, since the last beat. Vantages of one
+    `failure_domain` (host, switch, hypervisor) have one vote; empty: the vantage's own."""
 
     at: Moment
     vantage: str
     probes: int
     late: int
     lag: float
+    failure_domain: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
-from controller.ports import Record
+from controller.ports import Record, Sighting
 
 
 class Trouble(StrEnum):
@@ -121,3 +121,53 @@ class StoreRegister:
         return store.revision
 
     async def close(self) -> None: ...
+
+
+class Board:
+    """Where several `StoreSightings` publish. `cut`: nodes that reach it neither way."""
+
+    def __init__(self) -> None:
+        self.newest: dict[str, Sighting] = {}
+        self.readers: list[tuple[str, asyncio.Queue[Sighting | None]]] = []
+        self.cut: set[str] = set()
+
+    def cut_off(self, node: str) -> None:
+        self.cut.add(node)
+        for name, queue in self.readers:
+            if name == node:
+                queue.put_nowait(None)
+
+
+class StoreSightings:
+    """ports.Sightings."""
+
+    def __init__(self, board: Board, node: str) -> None:
+        self.board = board
+        self.node = node
+        self.published = 0
+
+    async def publish(self, sighting: Sighting) -> None:
+        await asyncio.sleep(0)
+        if self.node in self.board.cut:
+            raise CoordinationError("the store does not answer")
+        self.published += 1
+        self.board.newest[self.node] = sighting
+        for name, queue in self.board.readers:
+            if name != self.node and name not in self.board.cut:
+                queue.put_nowait(sighting)
+
+    async def watch(self) -> AsyncIterator[Sighting]:
+        if self.node in self.board.cut:
+            raise CoordinationError("the store does not answer")
+        queue: asyncio.Queue[Sighting | None] = asyncio.Queue()
+        reader = (self.node, queue)
+        self.board.readers.append(reader)
+        try:
+            for name, sighting in sorted(self.board.newest.items()):
+                if name != self.node:
+                    yield sighting
+            while (found := await queue.get()) is not None:
+                yield found
+            raise CoordinationError("the watch broke")
+        finally:
+            self.board.readers.remove(reader)

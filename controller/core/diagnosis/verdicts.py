@@ -246,12 +246,18 @@ def _result(state: State, result: ProbeResult, policy: Policy) -> State:
 def _beat(state: State, event: VantageBeat, policy: Policy) -> Decision:
     known = state.vantages.get(event.vantage)
     if known is not None and (known.live or known.isolated):
-        beaten = known._replace(last_beat=event.at.mono, lag=event.lag)
+        beaten = known._replace(last_beat=event.at.mono, lag=event.lag, failure_domain=event.failure_domain)
         return Decision(state=seat(state, beaten))
     draft = Draft(state, event.at, policy)
-    back = Vantage(name=event.vantage, live=True, last_beat=event.at.mono, lag=event.lag)
+    back = Vantage(
+        name=event.vantage,
+        live=True,
+        last_beat=event.at.mono,
+        lag=event.lag,
+        failure_domain=event.failure_domain,
+    )
     if known is not None:
-        back = known._replace(live=True, last_beat=event.at.mono, lag=event.lag)
+        back = back._replace(isolated=known.isolated, returning=known.returning)
     draft.state = seat(state, back)
     if known is not None:
         draft.state = recount(draft.state, policy, back.name, event.at.mono)
