@@ -84,6 +84,7 @@ class Builder:
             window=entry.window,
             failback_stable=entry.failback_stable,
             automatic_failback=entry.automatic_failback,
+            failback_below=entry.failback_below,
             drain_deadline=entry.drain_deadline,
             step_timeout=_given(entry.step_timeout, shape.step_timeout),
             freeze_timeout=allowances.freeze,

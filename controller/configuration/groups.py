@@ -95,6 +95,7 @@ class GroupEntry(Section):
     window: PositiveSeconds = 3600.0
     failback_stable: Seconds = 600.0
     automatic_failback: Flag = False
+    failback_below: Annotated[float, Field(gt=0)] | None = None
     drain_deadline: Seconds = 60.0
     step_timeout: PositiveSeconds | None = None
     freeze_timeout: PositiveSeconds | None = None
@@ -109,6 +110,8 @@ class GroupEntry(Section):
             raise ValueError(f"a group has exactly two sides, not {len(self.sides)}")
         if self.preferred not in self.sides:
             raise ValueError(f"preferred: {self.preferred} is not one of the sides {', '.join(self.sides)}")
+        if self.failback_below is not None and not self.edges:
+            raise ValueError("failback_below: only edges count calls, and there are none")
         components = [side.component for side in self.sides.values()]
         if components[0] == components[1]:
             raise ValueError(f"both sides are the component {components[0]}")

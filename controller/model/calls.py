@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -16,6 +17,18 @@ class CallSample(NamedTuple):
     total: int
     failed: int
     answered_aside: int
+
+
+SHORTEST_RATE = 5.0
+"""Seconds of samples without which there is no rate to speak of."""
+
+
+def call_rate(samples: Sequence[CallSample]) -> float | None:
+    """Calls per second over these samples, in their order; None when they say too little."""
+    if len(samples) < 2 or samples[-1].at - samples[0].at < SHORTEST_RATE:
+        return None
+    # The first sample's calls belong to the window before it.
+    return sum(item.total for item in samples[1:]) / (samples[-1].at - samples[0].at)
 
 
 class CallTally(NamedTuple):

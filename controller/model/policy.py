@@ -166,6 +166,9 @@ class GroupPolicy:
     window: float = 3600.0
     failback_stable: float = 600.0
     automatic_failback: bool = False
+    failback_below: float | None = (
+        None  # calls per second: an automatic failback waits for as few; None: it does not
+    )
     drain_deadline: float = 60.0
     step_timeout: float = 1.0  # of one driver verb
     freeze_timeout: float = 0.2  # of a failover's freeze: a hung side never answers it, and is fenced next

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from controller.model.calls import CallSample, CallTally
+from controller.model.calls import CallSample, CallTally, call_rate
 from controller.model.events import Event, IncidentChanged, LeadershipTaken, Measured, Started
 from controller.model.incidents import Incident
 from controller.model.moments import Moment, Values
@@ -28,9 +28,6 @@ HORIZON = 60.0
 GRACE = 10.0
 """Seconds after the mitigation in which calls sent to the broken side may still time out (RFC 3261 timer B is 32 s,
 edges use a few seconds at most)."""
-
-SHORTEST_BASELINE = 5.0
-"""Seconds of samples before the onset without which there is no rate to speak of."""
 
 
 def count(state: State, event: Event, policy: Policy) -> State:
@@ -125,7 +122,7 @@ def _opened(state: State, incident: Incident, at: Moment) -> CallTally:
     onset = incident.onset_earliest_wall or incident.opened_wall
     since = at.mono - max(0.0, at.wall - onset)
     samples = state.call_samples.get(incident.group, ())
-    tally = CallTally(group=incident.group, baseline=_rate([item for item in samples if item.at < since]))
+    tally = CallTally(group=incident.group, baseline=call_rate([item for item in samples if item.at < since]))
     for sample in samples:
         if sample.at >= since:
             tally = _add(tally, sample)
@@ -138,13 +135,6 @@ def _restarted(state: State) -> State:
         if incident.open and incident.group and not incident.mitigated_wall:
             state = _keep(state, incident.id, CallTally(group=incident.group, partial=True))
     return state
-
-
-def _rate(samples: list[CallSample]) -> float | None:
-    if len(samples) < 2 or samples[-1].at - samples[0].at < SHORTEST_BASELINE:
-        return None
-    # The first sample's calls belong to the window before it.
-    return sum(item.total for item in samples[1:]) / (samples[-1].at - samples[0].at)
 
 
 def _sum(at: float, samples: Iterable[CallSample]) -> CallSample:

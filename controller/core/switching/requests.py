@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from controller.core.draft import Draft
 from controller.core.switching import endings, permit, readiness
 from controller.core.switching.phases import enter, first_phase
+from controller.model.calls import call_rate
 from controller.model.events import OperatorRequestedSwitch, SwitchEnded, SwitchWanted
 from controller.model.facts import FactKind
 from controller.model.groups import Group, Phase, Refusal, Switch, SwitchOutcome, SwitchVerb
@@ -76,10 +77,14 @@ def requested(draft: Draft, event: OperatorRequestedSwitch) -> None:
 
 def go_home(draft: Draft, group: Group) -> None:
     """Failback by rule, where it was declared: only once nothing at all stands in its way, and unasked, so without a
-    word while something does."""
+    word while something does. It moves calls, so it waits for few of them where the configuration says how few."""
     rules = draft.rules(group.name)
     if not rules.automatic_failback or group.active == rules.preferred or group.phase is not Phase.IDLE:
         return
+    if rules.failback_below is not None:
+        rate = call_rate(draft.state.call_samples.get(group.name, ()))
+        if rate is None or rate >= rules.failback_below:
+            return
     order = Order(
         group=group.name,
         verb=SwitchVerb.FAILBACK,

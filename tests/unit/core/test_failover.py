@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
+from controller.model.calls import CallSample
 from controller.model.commands import Drive, RunLadder
 from controller.model.events import (
     LeaseChanged,
@@ -568,6 +569,23 @@ def test_a_failback_by_rule_happens_only_where_it_was_declared(declared: bool) -
         finish(rig)
     assert rig.group.active == ("primary" if declared else "backup")
     assert rig.facts == [] or rig.facts[0].kind is FactKind.SWITCH_STARTED
+
+
+@pytest.mark.parametrize(("calls", "goes"), [(None, False), (30, False), (4, True)])
+def test_a_failback_by_rule_waits_for_few_calls(calls: int | None, goes: bool) -> None:
+    rules = policy(automatic_failback=True, failback_stable=5.0, cooldown=10.0, failback_below=1.0)
+    rig = Rig(
+        rules,
+        with_group(permitted(rules, faulty=False), active="backup"),
+        edges=Edges.of("edge1", active="backup", epoch=1),
+    )
+    if calls is not None:
+        polls = tuple(CallSample(START.mono + second, calls if second else 0, 0, 0) for second in (0.0, 10.0))
+        rig.state = replace(rig.state, call_samples=Map({GROUP: polls}))
+    settle_reads(rig, rounds=8)
+    if goes:
+        finish(rig)
+    assert rig.group.active == ("primary" if goes else "backup")
 
 
 def test_arming_is_refused_with_the_arithmetic_and_what_is_lacking() -> None:
