@@ -35,6 +35,7 @@ ACTIONS: Mapping[str, str] = {
 }
 DRIVERS: Mapping[str, str] = {
     "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
+    "http": "controller.actions.http_switch:HttpSwitch",
 }
 NOTIFIERS: Mapping[str, str] = {
     "webhook": "controller.notifiers.webhook:Webhook",
