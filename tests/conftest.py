@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-NEEDY = ("lab", "browser")
+NEEDY = ("lab", "browser", "postgresql")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
-    Index,
     MetaData,
     RowMapping,
     String,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -44,9 +46,11 @@ ENTRIES = Table(
     Column("payload_hash", String(64), nullable=False),
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
-    Index("entries_by_incident", "incident", "wall"),
-    Index("entries_by_wall", "wall", "node", "sequence"),
 )
+"""As the newest revision in `migrations` leaves it."""
+
+_LIMITS = {"asyncpg": {"timeout": 5.0, "command_timeout": 30.0}}
+"""Seconds, by database driver: a database that is cut off must be noticed."""
 
 _CHUNK = 500
 
@@ -56,16 +60,21 @@ class SqlArchive:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine: AsyncEngine = create_async_engine(url, pool_pre_ping=True)
+            driver = make_url(url).get_driver_name()
+            self._engine: AsyncEngine = create_async_engine(
+                url, pool_pre_ping=True, connect_args=_LIMITS.get(driver, {})
+            )
         except (ArgumentError, ImportError) as error:
             raise StoreError(f"archive: {error}") from error
         self._name = f"archive {self._engine.url.render_as_string(hide_password=True)}"
 
     async def open(self) -> None:
-        """Make the tables that are not there. Raises StoreError."""
+        """Bring the tables to this version's. Raises StoreError."""
+        # Alembic takes long to import, and nobody may wait for that.
+        migrations = await asyncio.to_thread(importlib.import_module, "controller.stores.migrations")
         with self._mapped():
             async with self._engine.begin() as connection:
-                await connection.run_sync(METADATA.create_all)
+                await connection.run_sync(migrations.upgrade)
 
     async def ship(self, entries: Sequence[Entry]) -> None:
         """In order and without gaps, for one node or several. What is there already is left as it is.
@@ -162,7 +171,7 @@ class SqlArchive:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             reason = str(getattr(error, "orig", None) or error)
             raise StoreError(f"{self._name}: {reason}") from error
 

@@ -5,31 +5,61 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from controller.model.chain import beginning, link
 from controller.model.errors import ChainBroken, StoreError
 from controller.model.facts import Entry, Fact
 from controller.ports import Archive
-from controller.stores.archive import SqlArchive
+from controller.stores.archive import METADATA, SqlArchive
+from controller.stores.shipping import Shipper
 from tests.builders.archives import MemoryArchive
-from tests.builders.journals import note
+from tests.builders.journals import MemoryJournal, note
+from tests.builders.postgresql import Postgres, binaries
 
 
 def chain(facts: Sequence[Fact], node: str = "a") -> list[Entry]:
     return [entry for entry, _ in link(facts, beginning(node))]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    server = Postgres(tmp_path_factory.mktemp("postgres"), programs)
+    server.start()
+    yield server
+    server.stop()
+
+
+async def emptied(url: str) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TABLE IF EXISTS entries, alembic_version"))
+    await engine.dispose()
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)],
+)
 async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
-    made: Archive = (
-        MemoryArchive()
-        if request.param == "memory"
-        else SqlArchive(f"sqlite+aiosqlite:///{tmp_path / 'archive.sqlite'}")
-    )
+    made: Archive
+    match request.param:
+        case "memory":
+            made = MemoryArchive()
+        case "sqlite":
+            made = SqlArchive(f"sqlite+aiosqlite:///{tmp_path / 'archive.sqlite'}")
+        case _:
+            server: Postgres = request.getfixturevalue("postgres")
+            await emptied(server.url)
+            made = SqlArchive(server.url)
     await made.open()
     await made.open()  # harmless
     yield made
@@ -104,3 +134,80 @@ async def test_an_erased_payload_ships(archive: Archive) -> None:
     entries = [entry._replace(payload="") for entry in chain([dataclasses.replace(note(), drill=True)])]
     await archive.ship(entries)
     assert await read(archive) == entries
+
+
+async def test_an_archive_from_before_there_were_revisions_goes_on(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'archive.sqlite'}"
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.create_all)
+    await engine.dispose()
+    archive = SqlArchive(url)
+    await archive.open()
+    entries = chain([note("a")])
+    await archive.ship(entries)
+    assert await read(archive) == entries
+    await archive.close()
+
+
+async def test_an_archive_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+    """Old and new version run side by side during an upgrade."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'archive.sqlite'}"
+    newer = SqlArchive(url)
+    await newer.open()
+    await newer.close()
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE entries ADD COLUMN later TEXT"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await engine.dispose()
+    archive = SqlArchive(url)
+    await archive.open()
+    entries = chain([note("a")])
+    await archive.ship(entries)
+    assert await archive.last_sequence("a") == 1
+    await archive.close()
+
+
+@pytest.mark.postgresql
+async def test_several_nodes_make_the_tables_at_the_same_time(postgres: Postgres) -> None:
+    await emptied(postgres.url)
+    archives = [SqlArchive(postgres.url) for _ in range(5)]
+    await asyncio.gather(*(archive.open() for archive in archives))
+    await asyncio.gather(
+        *(archive.ship(chain([note("x")], f"node-{number}")) for number, archive in enumerate(archives))
+    )
+    assert len(await read(archives[0])) == 5
+    await asyncio.gather(*(archive.close() for archive in archives))
+
+
+@pytest.mark.postgresql
+async def test_postgresql_away_delays_nothing_and_loses_nothing(postgres: Postgres) -> None:
+    """Stopped for a while in the middle of a stream of facts, and once more while it is frozen."""
+    await emptied(postgres.url)
+    journal = MemoryJournal("a")
+    await journal.open()
+    archive = SqlArchive(postgres.url)
+    shipper = Shipper(journal, archive, "a", batch=50, first_pause=0.05, longest_pause=0.2)
+    shipper.start(0)
+    slowest = 0.0
+    for number in range(600):
+        if number == 100:
+            postgres.stop()
+        if number == 400:
+            postgres.start()
+        began = time.monotonic()
+        entries = await journal.record([note(str(number))])
+        shipper.notice(entries[-1].sequence)
+        await asyncio.sleep(0)
+        if number not in (100, 400):
+            slowest = max(slowest, time.monotonic() - began)
+        if number % 100 == 99:
+            await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        while shipper.waiting:
+            await asyncio.sleep(0.05)
+    assert [entry.sequence for entry in await read(archive)] == list(range(1, 601))
+    assert slowest < 0.2
+    await shipper.close()
+    await archive.close()
