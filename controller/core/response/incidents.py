@@ -30,7 +30,7 @@ from controller.model.events import (
 )
 from controller.model.facts import FactKind
 from controller.model.faults import Fault, FaultKey
-from controller.model.groups import SwitchOutcome
+from controller.model.groups import Phase, SwitchOutcome
 from controller.model.incidents import Incident, IncidentState, SeverityReason
 from controller.model.moments import Values
 from controller.model.policy import Policy
@@ -38,6 +38,7 @@ from controller.model.runs import Run, RunState
 from controller.model.state import Decision, State
 
 FAILED = frozenset({RunState.FAILED, RunState.NEEDS_PERSON})
+NO_FAULT = "no fault is left"
 
 
 def advance(state: State, event: Event, policy: Policy) -> Decision:
@@ -80,7 +81,7 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
 
 def wake_at(state: State, policy: Policy) -> float | None:
     deadlines = [
-        incident.quiet_since + policy.resolve_after
+        incident.quiet_since + _quiet_for(incident, policy)
         for incident in _open(state)
         if incident.quiet_since is not None
     ]
@@ -88,6 +89,12 @@ def wake_at(state: State, policy: Policy) -> float | None:
         answer.retry_at for answer in state.diagnosis.responses.values() if answer.retry_at is not None
     )
     return min(deadlines, default=None)
+
+
+def _quiet_for(incident: Incident, policy: Policy) -> float:
+    """Seconds without a fault until it is looked at: to resolve it, or, while callers may still feel it, whether its
+    group is at rest."""
+    return policy.resolve_after if incident.state is IncidentState.MITIGATED else response.RETRY
 
 
 def _open(state: State) -> Iterable[Incident]:
@@ -114,10 +121,17 @@ def _cleared(draft: Draft, event: FaultCleared) -> None:
     if members(draft.state, incident) or _another_name(draft.state, event.fault):
         return
     quiet = replace(incident, quiet_since=draft.at.mono)
-    if incident.state is IncidentState.MITIGATED:
+    if incident.state is IncidentState.MITIGATED or _switching(draft.state, incident):
         gathering.remember(draft, quiet)
     else:
-        _mitigate(draft, quiet, "no fault is left")
+        _mitigate(draft, quiet, NO_FAULT)
+
+
+def _switching(state: State, incident: Incident) -> bool:
+    """Whether its group is between two sides: symptoms that are gone prove nothing there. A hung side that was fenced,
+    or a controller that restarted in mid-switch, shows none either."""
+    group = state.groups.get(incident.group)
+    return group is not None and (group.switch is not None or group.phase is Phase.NEEDS_PERSON)
 
 
 def _another_name(state: State, cleared: Fault) -> bool:
@@ -292,9 +306,15 @@ def _updated(draft: Draft, event: OperatorUpdatedIncident) -> None:
 def _timer(draft: Draft) -> None:
     for incident in tuple(_open(draft.state)):
         quiet = incident.quiet_since
-        if quiet is None or draft.at.mono < quiet + draft.policy.resolve_after:
+        if quiet is None or draft.at.mono < quiet + _quiet_for(incident, draft.policy):
             continue
-        if any(
+        if incident.state is not IncidentState.MITIGATED:
+            again = replace(incident, quiet_since=draft.at.mono)
+            if _switching(draft.state, incident):
+                gathering.remember(draft, again)
+            else:
+                _mitigate(draft, again, NO_FAULT)
+        elif any(
             run.state in (RunState.RUNNING, RunState.ROLLING_BACK) for run in _runs(draft.state, incident.id)
         ):
             gathering.remember(draft, replace(incident, quiet_since=draft.at.mono))

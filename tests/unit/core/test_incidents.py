@@ -22,7 +22,7 @@ from controller.model.events import (
 )
 from controller.model.facts import GENESIS, Entry, FactKind
 from controller.model.faults import FaultKey, FaultKind, Grade, Severity
-from controller.model.groups import Hold, Refusal, SwitchOutcome
+from controller.model.groups import Hold, Phase, Refusal, Switch, SwitchOutcome, SwitchVerb
 from controller.model.incidents import Incident, IncidentState
 from controller.model.runs import Run, RunState
 from controller.model.state import State
@@ -154,6 +154,72 @@ def test_the_other_side_failing_after_the_switch_opens_the_incident_again() -> N
     assert not only(world).mitigated_wall
     assert "BothSidesDown:calls" in world.faults()
     assert world.wanted[-1].runbook == "both-sides-down"
+
+
+def in_mid_switch(world: World) -> Run:
+    run = run_of(world)
+    switch = Switch(
+        id="SW-0001",
+        verb=SwitchVerb.FAILOVER,
+        origin="primary",
+        target="backup",
+        epoch=2,
+        automatic=True,
+        run=run.id,
+        incident=run.incident,
+    )
+    group = replace(world.state.groups[GROUP], switch=switch, phase=Phase.REDIRECTING)
+    keep(world, groups=world.state.groups.set(GROUP, group))
+    return run
+
+
+def at_rest(world: World, phase: Phase = Phase.IDLE) -> None:
+    group = replace(world.state.groups[GROUP], switch=None, phase=phase)
+    keep(world, groups=world.state.groups.set(GROUP, group))
+
+
+def test_symptoms_that_end_in_mid_switch_mitigate_nothing() -> None:
+    """The origin of a switch shows no symptoms after a restart, or once it is fenced: callers are no better off."""
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = in_mid_switch(world)
+    healed(world)
+    world.run(3.0)
+    assert not world.faults()
+    assert only(world).state is IncidentState.OPEN
+    at_rest(world, Phase.NEEDS_PERSON)
+    world.run(world.policy.resolve_after + 10.0)
+    assert only(world).state is IncidentState.OPEN, (
+        "and neither mitigated nor resolved while a person is needed"
+    )
+    at_rest(world)
+    end(world, run, RunState.FAILED)
+    world.run(1.5)
+    assert only(world).state is IncidentState.MITIGATED
+    assert [fact.get("reason") for fact in world.facts if fact.kind is FactKind.INCIDENT_MITIGATED] == [
+        "no fault is left"
+    ]
+    world.run(world.policy.resolve_after)
+    assert only(world).state is IncidentState.RESOLVED
+
+
+def test_its_verified_switch_mitigates_at_once_what_had_no_symptoms_left() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = in_mid_switch(world)
+    healed(world)
+    world.run(3.0)
+    at_rest(world)
+    switched(world, run, SwitchOutcome.VERIFIED)
+    assert only(world).state is IncidentState.MITIGATED
+    assert [fact.get("reason") for fact in world.facts if fact.kind is FactKind.INCIDENT_MITIGATED] == [
+        "switch SW-0001 verified"
+    ]
+    end(world, run, RunState.SUCCEEDED)
+    world.run(world.policy.resolve_after + 1.0)
+    assert only(world).state is IncidentState.RESOLVED
 
 
 def test_acknowledged_once_resolved_by_itself() -> None:
