@@ -33,6 +33,7 @@ class ComponentEntry(Section):
     rungs: tuple[Rung, ...] = ()
     depends_on: tuple[str, ...] = ()
     redundancy: str = ""
+    failure_domain: str = ""
     vip_line: Flag = False
     lines: Count = 0
     profile: Profile | None = None
@@ -158,6 +159,7 @@ class Roster:
             ladder=tuple(ladder.values()),
             depends_on=depends_on,
             redundancy=redundancy,
+            failure_domain=entry.failure_domain,
             vip_line=entry.vip_line,
             lines=entry.lines,
             values=tuple(values.items()),

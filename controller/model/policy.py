@@ -77,6 +77,7 @@ class Component:
     ladder: tuple[RungPolicy, ...] = ()
     depends_on: tuple[str, ...] = ()
     redundancy: str = ""  # redundancy group: losing one member is RedundancyLost
+    failure_domain: str = ""  # host, switch or hypervisor; a vantage in it says nothing against the component
     vip_line: bool = False
     lines: int = 0  # phones, agents or channels behind it: impact
     group: str = ""

@@ -15,12 +15,23 @@ class Place(NamedTuple):
     side: str
 
 
+class Bias(NamedTuple):
+    """Failure domains whose vantages don't judge a side as others do: its own, and those of the other sides."""
+
+    own: str
+    opposite: frozenset[str]
+
+
+UNBIASED = Bias("", frozenset())
+
+
 class Topology:
     """Read-only once built. `watchers`: whose rules read variables of a component, beside its own."""
 
     def __init__(self, policy: Policy) -> None:
         self.places: dict[str, Place] = {}
         self.quorum: dict[str, int] = {}
+        self.biases: dict[str, Bias] = {}
         self.edge_groups: dict[str, tuple[str, ...]] = {}
         self.landmarks: tuple[str, ...] = ()
         """Sides, edges and test targets: whoever reaches none of them is cut off itself."""
@@ -31,6 +42,10 @@ class Topology:
             for side in group.sides:
                 self.places[side.component] = Place(group.name, side.name)
                 watchers.setdefault(side.component, {}).update(dict.fromkeys(sides))
+                domains = {name: policy.components[name].failure_domain for name in sides}
+                opposite = frozenset(domains.values()) - {domains[side.component], ""}
+                if domains[side.component] or opposite:
+                    self.biases[side.component] = Bias(domains[side.component], opposite)
             for edge in group.edges:
                 self.edge_groups[edge] = (*self.edge_groups.get(edge, ()), group.name)
                 watchers.setdefault(edge, {}).update(dict.fromkeys(sides))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from immutables import Map
 
-from controller.core.diagnosis.topology import Topology, topology
+from controller.core.diagnosis.topology import UNBIASED, Bias, Topology, topology
 from controller.model.health import HealthState, Measurement, RungKey, Vantage
 from controller.model.policy import Policy, RungPolicy
 from controller.model.state import RungView, State
@@ -20,14 +20,14 @@ FEWEST_LANDMARKS = 3
 """With fewer things to look at, all of them down proves nothing about the one who looks."""
 
 
-def votes(state: State, by_vantage: Mapping[str, HealthState], wanted: frozenset[HealthState]) -> int:
+def voters(state: State, by_vantage: Mapping[str, HealthState], wanted: frozenset[HealthState]) -> set[str]:
     """Failure domains whose live vantages say one of `wanted`."""
     domains = set()
     for name, word in by_vantage.items():
         vantage = state.vantages.get(name)
         if vantage is not None and vantage.live and word in wanted:
             domains.add(vantage.failure_domain or name)
-    return len(domains)
+    return domains
 
 
 _DOWN = frozenset({HealthState.DOWN})
@@ -35,20 +35,31 @@ _UP = frozenset({HealthState.UP})
 _SUSPECT = frozenset({HealthState.SUSPECT})
 
 
-def verdict(state: State, by_vantage: Mapping[str, HealthState], k: int) -> HealthState:
-    """The word of at least `k` failure domains. `k` never shrinks with the number of live vantages."""
-    if k == 1 and len(by_vantage) == 1:
+def verdict(
+    state: State, by_vantage: Mapping[str, HealthState], k: int, bias: Bias = UNBIASED
+) -> HealthState:
+    """The word of at least `k` failure domains. `k` never shrinks with the number of live vantages.
+
+    Against a side its own domain has no vote: where the two stand or fall together it can only see itself. The other
+    side's has one, and never the deciding one alone: it may be the one that is cut off, and its own side gains.
+    """
+    if k == 1 and len(by_vantage) == 1 and bias is UNBIASED:
         ((name, word),) = by_vantage.items()
         vantage = state.vantages.get(name)
         return word if vantage is not None and vantage.live else HealthState.UNKNOWN
-    down = votes(state, by_vantage, _DOWN)
-    if down >= k:
+    down = voters(state, by_vantage, _DOWN)
+    if _carried(down, k, bias):
         return HealthState.DOWN
-    if votes(state, by_vantage, BAD) >= k:
+    if _carried(voters(state, by_vantage, BAD), k, bias):
         return HealthState.RECOVERING
-    if down or votes(state, by_vantage, _SUSPECT):
+    if down or voters(state, by_vantage, _SUSPECT):
         return HealthState.SUSPECT
-    return HealthState.UP if votes(state, by_vantage, _UP) else HealthState.UNKNOWN
+    return HealthState.UP if voters(state, by_vantage, _UP) else HealthState.UNKNOWN
+
+
+def _carried(domains: set[str], k: int, bias: Bias) -> bool:
+    counted = domains - {bias.own} if bias.own else domains
+    return len(counted) >= k and bool(counted - bias.opposite)
 
 
 def isolated(state: State, policy: Policy, vantage: str) -> bool:
@@ -114,7 +125,12 @@ def recount(state: State, policy: Policy, vantage: str, at: float) -> State:
     for key, view in state.rungs.items():
         if vantage not in view.by_vantage:
             continue
-        word = verdict(state, view.by_vantage, layout.quorum.get(key.component, 1))
+        word = verdict(
+            state,
+            view.by_vantage,
+            layout.quorum.get(key.component, 1),
+            layout.biases.get(key.component, UNBIASED),
+        )
         if word is not view.state:
             rungs = rungs.set(key, replace(view, state=word, since=at))
             broken = mark(policy, rungs, broken, key.component)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core.diagnosis import traffic
-from controller.core.diagnosis.topology import rung_of, topology
+from controller.core.diagnosis.topology import UNBIASED, rung_of, topology
 from controller.core.diagnosis.vantages import (
     BAD,
     RETURN_GRACE,
@@ -97,7 +97,7 @@ def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
     key, component = event.key, event.key.component
     before = state.rungs.get(key, _UNSEEN)
     by_vantage = before.by_vantage.set(event.vantage, event.current)
-    word = verdict(state, by_vantage, layout.quorum.get(component, 1))
+    word = verdict(state, by_vantage, layout.quorum.get(component, 1), layout.biases.get(component, UNBIASED))
     first_bad = 0.0
     if word is not HealthState.UP:
         onsets = [moment for moment in (before.first_bad, event.first_bad) if moment]

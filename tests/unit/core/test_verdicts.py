@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from immutables import Map
 
 from controller.core.diagnosis import faults, verdicts
 from controller.core.diagnosis.evidence import Evidence
 from controller.core.diagnosis.severity import in_business_hours
-from controller.core.diagnosis.topology import topology
+from controller.core.diagnosis.topology import Bias, topology
 from controller.core.diagnosis.vantages import verdict
 from controller.core.response import incidents
 from controller.model.diagnosis import TrafficWindow
@@ -76,6 +78,48 @@ def test_k_of_n(words: dict[str, HealthState], k: int, expected: HealthState) ->
 def test_one_failure_domain_is_one_vote() -> None:
     state = seated("a", "b", domain="rack1")
     assert verdict(state, {"a": DOWN, "b": DOWN}, 2) is SUSPECT
+
+
+HERE = Bias(own="host-1", opposite=frozenset({"host-2"}))
+"""As the primary on host-1 is judged, whose backup is on host-2."""
+
+
+@pytest.mark.parametrize(
+    ("domains", "k", "expected"),
+    [
+        (("host-1",), 1, SUSPECT),  # its own host: it can only see itself
+        (("host-2",), 1, SUSPECT),  # the other side's alone: it may be the one that is cut off
+        (("far",), 1, DOWN),
+        (("host-1", "far"), 2, SUSPECT),
+        (("host-2", "far"), 2, DOWN),
+        (("host-1", "host-2"), 1, SUSPECT),
+        (("far", "farther"), 2, DOWN),
+    ],
+)
+def test_a_vantage_on_a_side_judges_it_otherwise(
+    domains: tuple[str, ...], k: int, expected: HealthState
+) -> None:
+    state = State(node="n")
+    vantages = state.vantages
+    for number, domain in enumerate(domains):
+        vantages = vantages.set(str(number), Vantage(str(number), True, 0.0, 0.0, domain))
+    words = {str(number): DOWN for number in range(len(domains))}
+    assert verdict(replace(state, vantages=vantages), words, k, HERE) is expected
+
+
+def test_sides_that_name_their_failure_domains_are_judged_so() -> None:
+    rules = build_policy(vantages=1)
+    placed = {
+        name: replace(component, failure_domain=f"host-{name}")
+        if name in ("primary", "backup")
+        else component
+        for name, component in rules.components.items()
+    }
+    world = World(replace(rules, components=Map(placed)))
+    for name, domain in (("a", "host-primary"), ("b", "host-backup"), ("c", "far")):
+        world.send(VantageBeat(at=world.at(), vantage=name, probes=1, late=0, lag=0.0, failure_domain=domain))
+        told(world, name, DOWN)
+        assert world.state.rungs[SIP].state is (DOWN if name == "c" else SUSPECT), name
 
 
 def test_a_vantage_that_does_not_beat_abstains() -> None:
