@@ -36,6 +36,7 @@ ACTIONS: Mapping[str, str] = {
 DRIVERS: Mapping[str, str] = {
     "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
     "http": "controller.actions.http_switch:HttpSwitch",
+    "dns": "controller.actions.dns:Dns",
 }
 NOTIFIERS: Mapping[str, str] = {
     "webhook": "controller.notifiers.webhook:Webhook",

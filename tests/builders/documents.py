@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -168,6 +169,7 @@ class DocumentWorld:
     """Two devices and their driver, as the contract suite sees and breaks them."""
 
     forgets = False
+    alone = True
     live_calls = None
 
     def __init__(self, directory: Path, *, running: bool = False, epoch: str | None = "/note") -> None:
@@ -177,7 +179,7 @@ class DocumentWorld:
         self.devices = {
             name: Device(
                 {"note": "by hand, epoch=1", "weights": [1.5, 2], "routing": {"target": TARGETS["primary"]}},
-                free_port(),
+                free_port(socket.SOCK_STREAM),
             )
             for name in ("edge1", "edge2")
         }
