@@ -134,6 +134,7 @@ class Switch:
     detail: Values = ()
     due: float | None = field(default=None, metadata={"monotonic": True})
     drain_until: float | None = field(default=None, metadata={"monotonic": True})
+    verify_until: float | None = field(default=None, metadata={"monotonic": True})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

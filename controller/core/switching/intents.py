@@ -57,6 +57,7 @@ def begun(draft: Draft, group: Group, phase: Phase) -> Group:
         reads=0,
         failure="",
         due=None,
+        verify_until=None,
         walls=(*switch.walls, (str(phase), draft.at.wall)),
     )
     data: Values = (

@@ -31,7 +31,7 @@ from controller.core.switching.intents import (
     switch_of,
 )
 from controller.core.switching.readiness import items
-from controller.core.switching.verification import shortfall
+from controller.core.switching.verification import PAUSE, evidence_lacks, patience, shortfall
 from controller.model.events import ActionFinished, LadderFinished
 from controller.model.facts import FactKind
 from controller.model.groups import DriverVerb, Group, Phase, Refusal, SwitchVerb
@@ -41,7 +41,6 @@ from controller.model.runs import ActionStatus
 
 READ_PAUSE = 0.5
 MOST_READS = 6
-VERIFY_PAUSE = 0.2
 DRAIN_POLL = 2.0
 FIRST_PAUSE = 0.1
 """Seconds before a second attempt at a verb; each further one waits twice as long."""
@@ -119,6 +118,10 @@ def act(draft: Draft, group: Group) -> None:
             if rules.verification is None:
                 stop(draft, group, "no verification is declared")
                 return
+            if switch.verify_until is None:
+                group = replace(
+                    group, switch=replace(switch, verify_until=at.mono + patience(rules.verification))
+                )
             ladder(
                 draft, group, (rules.verification.rung,), rules.verification.timeout, rules.verification.calls
             )
@@ -179,11 +182,15 @@ def finished(draft: Draft, group: Group, event: ActionFinished) -> None:
 
 
 def tested(draft: Draft, group: Group, event: LadderFinished) -> None:
-    """The answer to a verification, or to the full test of a planned switch's target."""
+    """The answer to a verification, or to the full test of a planned switch's target.
+
+    Calls that are no evidence either way use up no attempt: they are made again until the attempts' time is over.
+    """
     switch, rules = switch_of(group), draft.rules(group.name)
-    verification = rules.verification
+    verification, void = rules.verification, False
     if group.phase is Phase.VERIFYING and verification is not None:
         lack, verb = shortfall(event.results, verification, switch.target), "verify"
+        void = evidence_lacks(event.results, verification, switch.target)
     else:
         bad = sorted(f"{item.key.component}/{item.key.rung}" for item in event.results if item.up is not True)
         lack = ("not up: " + ", ".join(bad)) if bad else ("" if event.results else "no answer")
@@ -197,7 +204,10 @@ def tested(draft: Draft, group: Group, event: LadderFinished) -> None:
         ("switch", switch.id),
         ("verb", verb),
         ("command", event.command),
-        ("status", str(ActionStatus.FAILED if lack else ActionStatus.SUCCEEDED)),
+        (
+            "status",
+            str(ActionStatus.UNKNOWN if void else ActionStatus.FAILED if lack else ActionStatus.SUCCEEDED),
+        ),
         ("message", lack),
         ("calls", len(event.results)),
         ("attempt", switch.attempt),
@@ -209,8 +219,10 @@ def tested(draft: Draft, group: Group, event: LadderFinished) -> None:
         attempts = 1 if verification is None else verification.attempts
         if not lack:
             verified(draft, group)
-        elif switch.attempt < attempts:
-            _again(draft, group, VERIFY_PAUSE)
+        elif void and (switch.verify_until is None or draft.at.mono < switch.verify_until):
+            _again(draft, group, PAUSE, attempt=switch.attempt)
+        elif switch.attempt < attempts and not void:
+            _again(draft, group, PAUSE, attempt=switch.attempt + 1)
         else:
             compensation.retreat(draft, group, f"not verified: {lack}")
     elif not lack:
@@ -334,14 +346,13 @@ def _failed(draft: Draft, group: Group, message: str) -> None:
     ):
         if group.phase is Phase.CONFIRMING_FENCE:
             group = replace(group, phase=Phase.FENCING)
-        _again(draft, group, FIRST_PAUSE * 2 ** (switch.attempt - 1))
+        _again(draft, group, FIRST_PAUSE * 2 ** (switch.attempt - 1), attempt=switch.attempt + 1)
     else:
         _give_up(draft, group, message)
 
 
-def _again(draft: Draft, group: Group, pause: float) -> None:
-    switch = switch_of(group)
-    switch = replace(switch, attempt=switch.attempt + 1, due=draft.at.mono + pause)
+def _again(draft: Draft, group: Group, pause: float, *, attempt: int) -> None:
+    switch = replace(switch_of(group), attempt=attempt, due=draft.at.mono + pause)
     data: Values = (
         ("switch", switch.id),
         ("phase", str(group.phase)),

@@ -22,13 +22,24 @@ from controller.model.events import (
 from controller.model.facts import FactKind
 from controller.model.faults import FaultKind
 from controller.model.groups import DriverVerb, Phase, Refusal, SwitchOutcome, SwitchVerb
-from controller.model.health import HealthState, RungKey
+from controller.model.health import HealthState, Outcome, ProbeResult, RungKey
 from controller.model.moments import Moment
 from controller.model.policy import EdgesRule, ReadinessItem
 from tests.builders.driving import Edges, Mishap
 from tests.builders.platform import GROUP, START, fault, permitted, policy, up, with_group
 from tests.builders.switching import SILENT, Rig, good_call, requested, wanted
 
+VOID = ProbeResult(
+    key=RungKey("primary", "call"),
+    sent_at=0.0,
+    finished_at=0.1,
+    outcome=Outcome.VOID,
+    up=None,
+    note="own lag",
+)
+REFUSED = ProbeResult(
+    key=RungKey("primary", "call"), sent_at=0.0, finished_at=0.1, outcome=Outcome.REFUSING, up=False, code=503
+)
 FAILOVER = ["freeze", "fence", "confirm_fence", "promote", "redirect", "calls"]
 
 
@@ -134,6 +145,44 @@ def test_a_second_call_may_prove_what_the_first_did_not(rig: Rig) -> None:
     rig.send(wanted())
     finish(rig)
     assert rig.group.last_outcome is SwitchOutcome.VERIFIED
+
+
+def test_a_call_that_is_no_evidence_uses_up_no_attempt(rig: Rig) -> None:
+    """Our own loop lagged: more often than the verification has attempts, and still it is asked again."""
+    answers = iter([(VOID,)] * 8 + [(REFUSED,), (VOID,), (good_call("backup"),)])
+    rig.call = lambda: next(answers)
+    rig.send(wanted())
+    finish(rig)
+    assert rig.ended[0].outcome is SwitchOutcome.VERIFIED
+    tests = [
+        fact
+        for fact in rig.facts
+        if fact.kind is FactKind.SWITCH_STEP_FINISHED and fact.get("verb") == "verify"
+    ]
+    assert [fact.get("status") for fact in tests] == ["unknown"] * 8 + ["failed", "unknown", "succeeded"]
+    assert [fact.get("attempt") for fact in tests] == [1] * 9 + [2] * 2
+
+
+def test_calls_that_never_are_evidence_end_with_the_attempts_time(rig: Rig) -> None:
+    rig.call = lambda: (VOID,)
+    rig.send(wanted())
+    finish(rig)
+    assert rig.ended[0].outcome is SwitchOutcome.NEEDS_PERSON
+    assert rig.ended[0].message == "not verified: a call is no evidence: own lag"
+    verification = policy().groups[GROUP].verification
+    began = next(fact.at.mono for fact in rig.facts if fact.get("phase") == "verifying")
+    allowed = verification.attempts * (verification.timeout + 0.2)
+    assert allowed <= rig.facts[-1].at.mono - began < allowed + 1.0
+
+
+def test_a_void_call_beside_a_failed_one_is_a_failed_attempt() -> None:
+    verification = replace(policy().groups[GROUP].verification, calls=2)
+    rig = Rig(policy(verification=verification))
+    rig.call = lambda: (VOID, REFUSED)
+    rig.send(wanted())
+    finish(rig)
+    assert rig.ended[0].outcome is SwitchOutcome.NEEDS_PERSON
+    assert rig.verbs.count("calls") == verification.attempts
 
 
 def test_an_unconfirmed_fence_blocks_the_promotion_and_everything_goes_back(rig: Rig) -> None:
