@@ -44,7 +44,8 @@ class Client:
         return str(asyncio.run(self._call("GET", path, None, query, as_text=True)))
 
     async def events(self, path: str, **query: str | int) -> AsyncIterator[dict[str, Any]]:
-        """The entries of a server-sent stream, until the controller ends it. Raises CallFailed."""
+        """The entries of a server-sent stream, until the controller ends it. Raises CallFailed, also for a controller
+        that does not give one."""
         try:
             async with (
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=self.socket)) as session,
@@ -52,6 +53,8 @@ class Client:
                     f"http://controller{path}", params=query, timeout=aiohttp.ClientTimeout(sock_read=60)
                 ) as response,
             ):
+                if response.status >= 400:
+                    raise _failed(response.status, await response.text())
                 async for line in response.content:
                     if line.startswith(b"data: "):
                         yield json.loads(line[6:])
