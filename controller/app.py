@@ -253,8 +253,8 @@ def web_token(settings: Settings) -> str:
     return "" if node.http.tokens else _key(node.data / "web.token").hex()
 
 
-async def read_timeline(path: Path, *, incident: str, after: int, limit: int) -> list[dict[str, Any]]:
-    """Entries of a journal file, as the API shows them. Raises StoreError."""
+async def read_timeline(path: Path, *, incident: str, after: int | None, limit: int) -> list[dict[str, Any]]:
+    """Entries of a journal file, as the API shows them: those after a sequence, or the newest. Raises StoreError."""
     return [_view(entry) for entry in await _entries(path, incident=incident, after=after, limit=limit)]
 
 
@@ -272,10 +272,12 @@ async def check_journal(path: Path) -> tuple[list[str], str, int]:
     return found, head.digest if head else "", head.sequence if head else 0
 
 
-async def _entries(path: Path, *, incident: str, after: int, limit: int) -> list[Entry]:
+async def _entries(path: Path, *, incident: str, after: int | None, limit: int) -> list[Entry]:
     reader = JournalReader(path)
     await reader.open()
     try:
+        if after is None:
+            after = await reader.before_newest(limit, incident=incident)
         return [entry async for entry in reader.entries(incident=incident, after=after, limit=limit)]
     finally:
         await reader.close()

@@ -180,6 +180,9 @@ class Journal(Protocol):
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         """Oldest first."""
 
+    async def before_newest(self, count: int, *, incident: str = "") -> int:
+        """The sequence after which the newest `count` entries (of that incident) come; 0 when there are no more."""
+
     async def verify(self) -> Sequence[str]:
         """Every violation of the chain, as sentences; empty means intact."""
 

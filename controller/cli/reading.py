@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from controller.cli.client import CallFailed
 from controller.cli.exits import Exit
 from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table, write_document
 from controller.reports.prose import Language, entry_line, fault_name, severity_text
@@ -16,6 +19,9 @@ from controller.reports.prose import Language, entry_line, fault_name, severity_
 Journal = Annotated[
     Path | None, typer.Option(help="Read this journal file itself; needs no running controller.", exists=True)
 ]
+
+MOST_AT_ONCE = 10_000
+"""Entries of one answer of the controller."""
 
 
 def add_to(application: typer.Typer) -> None:
@@ -127,40 +133,86 @@ def _incident_table(screen: Screen, found: list[dict[str, Any]], now: float) -> 
 def timeline(
     context: typer.Context,
     incident: Annotated[str, typer.Argument(help="Of this incident only.")] = "",
-    after: Annotated[int, typer.Option(help="Only what follows this sequence.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 1000,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="What follows this sequence, from there on; else the newest.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_AT_ONCE, help="At most so many entries.")] = 200,
+    everything: Annotated[bool, typer.Option("--all", help="Every entry, without a limit.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it grows; with --json, a line an entry.")
+    ] = False,
     journal: Journal = None,
 ) -> None:
-    """What was seen and done, oldest first."""
+    """What was seen and done, the newest last."""
     screen: Screen = context.obj
-    if journal is not None:
-        from controller import app  # most of the program; talking to a running controller needs none of it
+    if follow and journal is not None:
+        raise typer.BadParameter("a journal file does not grow by itself", param_hint="--follow")
 
-        entries = asyncio.run(app.read_timeline(journal, incident=incident, after=after, limit=limit))
-    else:
-        entries = screen.client.get("/api/v1/timeline", incident=incident, after=after, limit=limit)[
-            "entries"
-        ]
-    if screen.as_json:
+    def read(after: int | None, limit: int) -> list[dict[str, Any]]:
+        if journal is not None:
+            from controller import (
+                app,
+            )  # most of the program; talking to a running controller needs none of it
+
+            return asyncio.run(app.read_timeline(journal, incident=incident, after=after, limit=limit))
+        place = {} if after is None else {"after": after}
+        answer = screen.client.get("/api/v1/timeline", incident=incident, limit=limit, **place)
+        found: list[dict[str, Any]] = answer["entries"]
+        return found
+
+    entries = _all(read, after or 0) if everything else read(after, limit)
+    if incident and not entries and not read(None, 1):
+        raise CallFailed(
+            screen.word(f"没有事件 {incident}", f"no incident {incident}"),
+            Exit.NOT_FOUND,
+        )
+    cut = not everything and len(entries) == limit
+    if cut and after is None:
+        screen.say(
+            screen.word(
+                f"只列出最新 {limit} 条；更早的用 --all 或 --limit",
+                f"the newest {limit} only; for earlier ones: --all, or --limit",
+            )
+        )
+    if screen.as_json and not follow:
         screen.show({"entries": entries}, "")
-    else:
-        for entry in entries:
-            _line(screen, entry)
-    if follow and journal is None:
-        last = entries[-1]["sequence"] if entries else after
-        asyncio.run(_follow(screen, incident, last))
+    for entry in entries if follow or not screen.as_json else ():
+        _line(screen, entry)
+    if cut and after is not None and not follow:
+        screen.say(
+            screen.word(
+                f"共列出 {limit} 条；后面的用 --after {entries[-1]['sequence']}",
+                f"{limit} entries; what follows: --after {entries[-1]['sequence']}",
+            )
+        )
+    if follow:
+        asyncio.run(_follow(screen, incident, entries[-1]["sequence"] if entries else after or 0))
+
+
+def _all(read: Callable[[int | None, int], list[dict[str, Any]]], after: int) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    while found := read(after, MOST_AT_ONCE):
+        entries += found
+        after = found[-1]["sequence"]
+    return entries
 
 
 async def _follow(screen: Screen, incident: str, after: int) -> None:
+    """Raises CallFailed when the stream ends, which it does not by itself."""
     async for entry in screen.client.events("/api/v1/events", incident=incident, after=after):
-        if screen.as_json:
-            screen.show(entry, "")
-        else:
-            _line(screen, entry)
+        _line(screen, entry)
+    raise CallFailed(
+        screen.word(
+            "控制器结束了时间线的传送；它可能已停止", "the controller ended the stream; it may have stopped"
+        ),
+        Exit.UNREACHABLE,
+    )
 
 
 def _line(screen: Screen, entry: dict[str, Any]) -> None:
+    if screen.as_json:
+        print(json.dumps(entry, ensure_ascii=False), flush=True)
+        return
     mark = "【演练】" if entry["drill"] else ""
     text = entry_line(entry, Language(screen.language))
     who = f" [{entry['incident']}]" if entry["incident"] else ""

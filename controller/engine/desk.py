@@ -58,6 +58,10 @@ class Desk:
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         return self._journal.entries(after=after, incident=incident, limit=limit)
 
+    async def before_newest(self, count: int, *, incident: str = "") -> int:
+        """The sequence after which the newest `count` entries (of that incident) come; 0 when there are no more."""
+        return await self._journal.before_newest(count, incident=incident)
+
     async def verify(self) -> Sequence[str]:
         """Every violation of the journal's chain, and of the invariants over it and the live state."""
         snapshot = self._engine.snapshot

@@ -95,6 +95,9 @@ class SqliteJournal:
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         return self._reader.entries(after=after, incident=incident, limit=limit)
 
+    async def before_newest(self, count: int, *, incident: str = "") -> int:
+        return await self._reader.before_newest(count, incident=incident)
+
     async def verify(self) -> Sequence[str]:
         return await self._reader.verify(anchors=(self._head,))
 

@@ -145,6 +145,15 @@ def read_entries(
     return [_entry(row) for row in found]
 
 
+def before_newest(connection: sqlite3.Connection, count: int, *, incident: str = "") -> int:
+    """The sequence of the newest entry that is not among the newest `count`; 0 when there is none."""
+    condition, values = (" WHERE incident = ?", (incident,)) if incident else ("", ())
+    row = connection.execute(
+        f"SELECT sequence FROM entries{condition} ORDER BY sequence DESC LIMIT 1 OFFSET ?", (*values, count)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def read_newest(connection: sqlite3.Connection, count: int) -> list[Entry]:
     """The newest `count` entries, oldest first."""
     found = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY sequence DESC LIMIT ?", (count,))

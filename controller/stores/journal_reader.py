@@ -50,6 +50,11 @@ class JournalReader:
                 return
             after, limit = chunk[-1].sequence, limit - len(chunk)
 
+    async def before_newest(self, count: int, *, incident: str = "") -> int:
+        """The sequence after which the newest `count` entries (of that incident) come; 0 when there are no more."""
+        connection = self._open_connection()
+        return await self._on_thread(journal_file.before_newest, connection, count, incident=incident)
+
     async def head(self) -> Head | None:
         """The newest entry; None when there is none."""
         connection = self._open_connection()

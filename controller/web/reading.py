@@ -108,13 +108,16 @@ async def explanation(request: web.Request) -> web.Response:
 
 
 async def timeline(request: web.Request) -> web.Response:
-    """Oldest first, after `?after=` (a sequence), of `?incident=`, at most `?limit=` (1000)."""
+    """The newest `?limit=` (1000) entries, in the order of time; with `?after=` (a sequence) the first that follow it.
+    `?incident=` keeps those of one incident."""
     desk = request.app[DESK]
-    entries = desk.entries(
-        after=number(request, "after", 0),
-        incident=request.query.get("incident", ""),
-        limit=min(number(request, "limit", 1000), 10_000),
-    )
+    incident = request.query.get("incident", "")
+    limit = min(number(request, "limit", 1000), 10_000)
+    if request.query.get("after", ""):
+        after = number(request, "after", 0)
+    else:
+        after = await desk.before_newest(limit, incident=incident)
+    entries = desk.entries(after=after, incident=incident, limit=limit)
     return web.json_response({"entries": [entry_view(entry) async for entry in entries]})
 
 

@@ -31,7 +31,10 @@ class RecentEntries:
 
     async def of(self, desk: Desk, incident: str) -> list[Entry]:
         """Oldest first, at most MOST_ENTRIES."""
-        known = self._known.setdefault(incident, _Known())
+        known = self._known.get(incident)
+        if known is None:
+            known = _Known(last=await desk.before_newest(MOST_ENTRIES, incident=incident))
+            known = self._known.setdefault(incident, known)  # another page may have asked meanwhile
         self._known.move_to_end(incident)
         while len(self._known) > MOST_INCIDENTS:
             self._known.popitem(last=False)

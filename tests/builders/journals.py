@@ -66,6 +66,12 @@ class MemoryJournal:
         for entry in found[:limit]:
             yield entry
 
+    async def before_newest(self, count: int, *, incident: str = "") -> int:
+        found = [
+            entry.sequence for entry in self.platter.entries if not incident or entry.incident == incident
+        ]
+        return found[-count - 1] if len(found) > count else 0
+
     async def verify(self) -> Sequence[str]:
         return broken_links(self.platter.entries, beginning(self._node))
 

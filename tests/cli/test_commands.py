@@ -50,6 +50,25 @@ def test_the_timeline(controller: Beside, command: Command) -> None:
     assert document["entries"] > 2
 
 
+def test_the_newest_of_the_timeline(controller: Beside, command: Command) -> None:
+    incident = controller.do(controller.controller.incident())
+    for number in range(12):
+        command("note", incident, f"note {number}")
+    whole = command("timeline", "--all", "--json").json["entries"]
+    assert [entry["sequence"] for entry in whole] == list(range(1, len(whole) + 1))
+    newest = command("timeline", "--limit", "3", "--json").json["entries"]
+    assert newest == whole[-3:]
+    first = command("timeline", "--after", "0", "--limit", "3", "--json").json["entries"]
+    assert first == whole[:3]
+    text = command("timeline", incident, "--limit", "3").out
+    assert "the newest 3 only" in text and "note 9" in text and "note 8" not in text
+    assert text.index("note 9") < text.index("note 11")
+    assert "--after 3" in command("timeline", "--after", "0", "--limit", "3").out
+    journal = str(controller.controller.controller.settings.node.data / "journal.db")
+    assert command("timeline", "--limit", "3", "--journal", journal, "--json").json["entries"] == whole[-3:]
+    assert "only" not in command("timeline", "--all").out
+
+
 def test_an_incident(controller: Beside, command: Command, tmp_path: Path) -> None:
     incident = controller.do(controller.controller.incident())
     assert f"acknowledged {incident}" in command("ack", incident).out
@@ -148,6 +167,7 @@ def test_a_drill_that_may_not_start(controller: Beside, command: Command) -> Non
     [
         (("ack", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
         (("explain", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
+        (("timeline", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
         (("report", "INC-9999"), Exit.NOT_FOUND, "no incident INC-9999"),
         (("arm", "nobody"), Exit.NOT_FOUND, "no group named nobody"),
         (("failover", "nobody"), Exit.NOT_FOUND, "no group named nobody"),

@@ -186,3 +186,15 @@ async def test_any_text_and_any_number_can_be_recorded(make: Make) -> None:
     assert await journal.verify() == []
     await journal.close()
     assert (await make().open()).last_sequence == 2
+
+
+async def test_the_newest_are_found_without_reading_the_rest(make: Make) -> None:
+    journal = make()
+    await journal.open()
+    assert await journal.before_newest(5) == 0
+    await journal.record([note(str(n), incident=f"INC-{n % 2}") for n in range(8)])
+    assert [await journal.before_newest(count) for count in (0, 1, 7, 8, 9)] == [8, 7, 1, 0, 0]
+    assert [await journal.before_newest(count, incident="INC-1") for count in (0, 1, 3, 4)] == [8, 6, 2, 0]
+    newest = await read(journal, after=await journal.before_newest(2, incident="INC-1"), incident="INC-1")
+    assert [entry.sequence for entry in newest] == [6, 8]
+    await journal.close()
