@@ -110,7 +110,7 @@ def _score(screen: Screen, drill: dict[str, Any]) -> Any:
             result["name"],
             "-" if result["actual"] is None else f"{result['actual']:.2f} s",
             f"{result['limit']:g} s" if result["limit"] else "-",
-            screen.word("达到", "met") if result["met"] else screen.word("未达到", "not met"),
+            _met(screen, result["met"]),
         )
         for result in drill["results"]
     ]
@@ -118,6 +118,12 @@ def _score(screen: Screen, drill: dict[str, Any]) -> Any:
     if drill["abort_reason"]:
         title += f"  ({drill['abort_reason']})"
     return table(("objective", "actual", "limit", ""), rows, title)
+
+
+def _met(screen: Screen, met: bool | None) -> str:
+    if met is None:
+        return screen.word("未测得", "not measured")
+    return screen.word("达到", "met") if met else screen.word("未达到", "not met")
 
 
 def _percent(score: float | None) -> str:

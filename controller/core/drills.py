@@ -26,6 +26,7 @@ from controller.model.events import (
 from controller.model.facts import Fact, FactKind
 from controller.model.groups import Phase, SwitchOutcome
 from controller.model.moments import Moment, Values
+from controller.model.pages import PageState
 from controller.model.policy import Policy
 from controller.model.runs import ActionStatus
 from controller.model.state import Decision, State
@@ -272,13 +273,14 @@ def _deadlines(state: State, drill: Drill, event: Event, policy: Policy) -> Deci
 def _finish(state: State, drill: Drill, at: Moment, policy: Policy) -> Decision:
     scenario = policy.scenarios.get(drill.scenario)
     objectives = scenario.objectives if scenario is not None else ()
-    results = tuple(_judge(drill, objective) for objective in objectives)
+    results = tuple(_judge(state, drill, objective, at) for objective in objectives)
     if scenario is not None and scenario.expected_fault:
         named = drill.diagnosed == scenario.expected_fault
         results += (ObjectiveResult(name="diagnosis", limit=0.0, actual=None, met=named),)
     weights = {objective.name: objective.weight for objective in objectives}
-    total = sum(weights.get(result.name, 1.0) for result in results)
-    score = sum(weights.get(result.name, 1.0) for result in results if result.met) / total if total else None
+    measured = [result for result in results if result.met is not None]
+    total = sum(weights.get(result.name, 1.0) for result in measured)
+    score = sum(weights.get(result.name, 1.0) for result in measured if result.met) / total if total else None
     hard = {objective.name for objective in objectives if objective.hard}
     aborted = bool(drill.abort_reason)
     finished = replace(
@@ -287,7 +289,7 @@ def _finish(state: State, drill: Drill, at: Moment, policy: Policy) -> Decision:
         finished_wall=at.wall,
         results=results,
         score=None if aborted else score,
-        passed=None if aborted else all(result.met for result in results if result.name in hard),
+        passed=None if aborted else _passed([result for result in results if result.name in hard]),
         command="",
         expires_at=None,
         retry_at=None,
@@ -304,16 +306,34 @@ def _finish(state: State, drill: Drill, at: Moment, policy: Policy) -> Decision:
     return Decision(state=_keep(state, finished), facts=(fact,))
 
 
-def _judge(drill: Drill, objective: Objective) -> ObjectiveResult:
-    """Seconds from the inject to the milestone; a milestone never reached is not met."""
+def _passed(hard: Iterable[ObjectiveResult]) -> bool | None:
+    """One missed fails the drill; one not measured leaves it open."""
+    met = [result.met for result in hard]
+    return False if False in met else None if None in met else True
+
+
+def _judge(state: State, drill: Drill, objective: Objective, at: Moment) -> ObjectiveResult:
+    """Seconds from the inject to the milestone. One never reached is not met; only people, who are not at fault when the
+    drill ends before their time is up, are not measured then."""
     reached = drill.milestone(objective.name)
     actual = None if reached is None or not drill.injected_wall else max(0.0, reached - drill.injected_wall)
     return ObjectiveResult(
         name=objective.name,
         limit=objective.limit,
         actual=actual,
-        met=actual is not None and actual <= objective.limit,
+        met=actual <= objective.limit if actual is not None else _unreached(state, drill, objective, at),
     )
+
+
+def _unreached(state: State, drill: Drill, objective: Objective, at: Moment) -> bool | None:
+    if objective.name != "acknowledge":
+        return False
+    late = bool(drill.injected_wall) and at.wall - drill.injected_wall > objective.limit
+    unanswered = any(
+        page.incident in drill.incidents and page.state is PageState.UNDELIVERED
+        for page in state.pages.values()
+    )
+    return False if late or unanswered else None
 
 
 def _watch_switch(state: State, drill: Drill, at: Moment) -> Drill:

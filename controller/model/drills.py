@@ -52,10 +52,12 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveResult:
+    """`met` is None where it was not measured: the drill ended before it could be told."""
+
     name: str
     limit: float
     actual: float | None
-    met: bool
+    met: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -224,6 +224,8 @@ def _timing(drill: Drill, scenario: Scenario | None, voice: Voice) -> Section:
 def _met(result: ObjectiveResult | None, voice: Voice) -> Cell:
     if result is None:
         return Cell(text="–")
+    if result.met is None:
+        return Cell(text=voice.word("unmeasured"))
     return Cell(
         text=voice.word("met" if result.met else "missed"), tone=Tone.GOOD if result.met else Tone.BAD
     )

@@ -262,6 +262,7 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
     "actual": ("实际", "Actual"),
     "met": ("达到", "met"),
     "missed": ("未达到", "missed"),
+    "unmeasured": ("未测得", "not measured"),
     "diagnosis_named": ("诊断正确", "Right diagnosis"),
     "samples": ("证据", "Evidence"),
     "evaluation": ("评估", "Evaluation"),

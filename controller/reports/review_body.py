@@ -206,6 +206,7 @@ def proof(review: Review, voice: Voice) -> Section:
 
 def _proof(line: Line, voice: Voice) -> tuple[Cell, ...]:
     passed = line.get("status") == "succeeded"
+    result = "passed" if passed else "unmeasured" if line.get("status") == "unknown" else "failed"
     mos, delay, one_way = line.get("mos"), line.get("pdd_ms"), line.get("one_way")
     audio = voice.unknown
     if one_way == "":
@@ -217,9 +218,9 @@ def _proof(line: Line, voice: Voice) -> tuple[Cell, ...]:
         Cell(text=voice.clock(line.wall), note=f"#{line.sequence}"),
         Cell(text=voice.word("switch_ended" if line.get("verb") == "verify" else "full_test")),
         Cell(
-            text=voice.word("passed" if passed else "failed"),
+            text=voice.word(result),
             note=str(line.get("message") or ""),
-            tone=Tone.GOOD if passed else Tone.BAD,
+            tone=Tone.GOOD if passed else Tone.BAD if result == "failed" else Tone.PLAIN,
         ),
         voice.cell(side if isinstance(side, str) else ""),
         voice.cell(f"{mos:.2f}" if isinstance(mos, (int, float)) else ""),

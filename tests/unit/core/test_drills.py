@@ -27,6 +27,7 @@ from controller.model.groups import Group, Hold, SwitchOutcome
 from controller.model.health import HealthState, RungKey
 from controller.model.incidents import Incident, IncidentState, SeverityReason
 from controller.model.moments import Moment
+from controller.model.pages import Page, PageState
 from controller.model.policy import Policy
 from controller.model.runbooks import Text
 from controller.model.runs import ActionStatus
@@ -78,11 +79,12 @@ class Stage:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.policy = POLICY
         self.facts: list[Fact] = []
         self.commands: list[RunAction] = []
 
     def fold(self, event: Event) -> None:
-        decision = drills.advance(self.state, event, POLICY)
+        decision = drills.advance(self.state, event, self.policy)
         self.state = decision.state
         self.facts += decision.facts
         self.commands += [command for command in decision.commands if isinstance(command, RunAction)]
@@ -319,6 +321,45 @@ def test_acknowledging_is_waited_for_until_the_expiry_when_it_is_an_objective() 
     fold(IncidentChanged(at=at(5), incident=incident.id))
     assert stage.drill.state is DrillState.FINISHED
     assert stage.drill.results[0].actual == pytest.approx(4.0)
+
+
+ACKNOWLEDGED_IN_TIME = Objective(name="acknowledge", limit=20.0, hard=True)
+
+
+@pytest.mark.parametrize(
+    ("ends", "page", "met", "passed"),
+    [
+        (19.0, PageState.CLOSED, None, None),
+        (19.0, PageState.UNDELIVERED, False, False),
+        (21.5, PageState.CLOSED, False, False),
+    ],
+)
+def test_an_acknowledgement_is_missed_only_when_its_time_was_up(
+    ends: float, page: PageState, met: bool | None, passed: bool | None
+) -> None:
+    """Nobody missed anything when the drill was over before the limit."""
+    scenario = replace(
+        SCENARIO, expires=ends, objectives=(*SCENARIO.objectives, ACKNOWLEDGED_IN_TIME), expected_fault=""
+    )
+    policy = replace(POLICY, scenarios=Map({"kill": scenario}))
+    stage = Stage(healthy())
+    stage.policy = policy
+    stage.start()
+    stage.finish(1)
+    stage.raise_fault(1.5)
+    drill = replace(stage.drill, incidents=("INC-0001",))
+    told = Page(id="PAGE-0001", incident="INC-0001", state=page, policy="emergency")
+    stage.state = replace(stage.state, drills=Map({drill.id: drill}), pages=Map({told.id: told}))
+    stage.verified(2)
+    stage.finish(3)
+    stage.fold(TimerFired(at=at(ends)))
+    assert not stage.drill.live
+    result = next(item for item in stage.drill.results if item.name == "acknowledge")
+    assert (result.actual, result.met) == (None, met)
+    assert stage.drill.passed is passed
+    assert stage.drill.score == pytest.approx(1.0 if met is None else 4 / 5), (
+        "what was not measured has no weight"
+    )
 
 
 def test_every_fact_of_a_drill_is_marked() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model.drills import InjectState, Objective, Scenario
+from controller.model.drills import InjectState, Objective, ObjectiveResult, Scenario
 from controller.model.facts import FactKind
 from controller.model.incidents import IncidentState
 from controller.model.pages import PageState
@@ -454,6 +454,16 @@ def test_a_drill_record_holds_target_against_actual() -> None:
     assert "| Acknowledge | at most 30.0 s | 41.0 s | missed |" in text
     assert "| Verify | – | 1.30 s | – |" in text
     assert "75%" in text and "live (a real fault was put in)" in text
+
+
+@pytest.mark.parametrize(("language", "word"), [(Language.EN, "not measured"), (Language.ZH, "未测得")])
+def test_an_objective_that_was_not_measured_is_neither_met_nor_missed(language: Language, word: str) -> None:
+    result = ObjectiveResult(name="acknowledge", limit=300.0, actual=None, met=None)
+    text = record(language, results=(result,), milestones=(), passed=None)
+    assert sum(line.endswith(f"| {word} |") for line in text.splitlines()) == 2, (
+        "in the timing and the evaluation"
+    )
+    assert "missed" not in text and "未达到" not in text
 
 
 def test_a_drill_record_leaves_to_people_what_only_they_know() -> None:
