@@ -20,6 +20,7 @@ BENCHES = {
     "failover": "what callers lose: the edge alone, keepalived and us, fault by fault (root)",
     "quiet": "ten healthy minutes with loss and stalls: nothing may happen (root)",
     "probes": "SIP OPTIONS targets at one second on one core: cost, lag, false verdicts",
+    "journal": "1,000 and 5,000 facts a second beside 10,000 targets: what a decision waits for the disk",
     "storm": "5,000 targets behind one parent fail within a second, and the platform with them (root)",
 }
 
