@@ -37,6 +37,7 @@ DRIVERS: Mapping[str, str] = {
     "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
     "http": "controller.actions.http_switch:HttpSwitch",
     "dns": "controller.actions.dns:Dns",
+    "haproxy": "controller.actions.haproxy:Haproxy",
 }
 NOTIFIERS: Mapping[str, str] = {
     "webhook": "controller.notifiers.webhook:Webhook",

@@ -119,13 +119,13 @@ class RoutedSwitch:
 
     async def _precheck(self, command: Drive) -> ActionOutcome:
         """Every needed point answers, shows no newer epoch and can be switched; every fence is ready."""
+        if lacks := await self._routing.lacks():
+            raise ActionRefused("; ".join(lacks))
         seen = await self._routing.look()
         if seen.unreachable and (self.group.edges_rule is EdgesRule.ALL or not seen.points):
             raise Unreachable("; ".join(seen.reasons))
         if seen.epoch > command.epoch:
             raise ActionRefused(f"epoch {command.epoch} is older than {seen.epoch}")
-        if lacks := await self._routing.lacks():
-            raise ActionRefused("; ".join(lacks))
         if lacks := await self._fence_lacks():
             raise ActionRefused("fence not ready: " + "; ".join(lacks))
         return ActionOutcome(data=seen.data)

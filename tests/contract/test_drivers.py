@@ -20,7 +20,8 @@ from controller.model.policy import EdgesRule, Side
 from controller.ports import SwitchDriver
 from demo_platform.edge import Edge
 from demo_platform.layout import Address
-from tests.builders import kamailio, nameservers
+from tests.builders import balancers, kamailio, nameservers
+from tests.builders.balancers import BalancerWorld
 from tests.builders.documents import DocumentWorld
 from tests.builders.driving import Edges, FakeDriver
 from tests.builders.nameservers import NameWorld
@@ -170,10 +171,13 @@ class DemoWorld:
 OTHERS = {
     "http": (DocumentWorld, lambda: None),
     "dns": (NameWorld, nameservers.missing),
+    "haproxy": (BalancerWorld, balancers.missing),
 }
 
 
-@pytest.fixture(params=["fake", "demo", "kamailio, fence command", "kamailio, edge rule", "http", "dns"])
+@pytest.fixture(
+    params=["fake", "demo", "kamailio, fence command", "kamailio, edge rule", "http", "dns", "haproxy"]
+)
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld()
