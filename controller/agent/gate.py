@@ -10,7 +10,8 @@ revive what has run out:
    whole transaction (ENOENT).
 
 Frozen before 3, rem is shorter by as much; frozen between 3 and 4, `armed` is dead after 50 ms. So whatever happens the
-gate is closed by s + D + 50 ms. A bare `add` does not extend an element that lives, and nothing here relies on one.
+gate is closed by s + D + 50 ms. Never by a bare `add`: with the same time it does not extend an element that lives, and
+with another one it does since Linux 6.12 (measured on 6.18), whether the element was alive or not.
 The chains stand at netdev ingress and egress, before and after everything else on the host that could see a packet.
 """
 

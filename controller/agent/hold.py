@@ -19,8 +19,9 @@ from typing import Final, Protocol
 from controller.agent.coordination import Beat, Coordination, Grant, Phase, Unconfirmed
 from controller.agent.gate import FrozenTooLong, GateError, HoldExpired, TableChanged, TableMissing
 from controller.agent.memory import Memory
+from controller.agent.refusals import Refusal, Refused
 from controller.agent.settings import ROUND
-from controller.model.errors import StoreError, ThirdRingError
+from controller.model.errors import StoreError
 
 WATCH_RETRY: Final = 0.2
 
@@ -57,28 +58,6 @@ class Standing(StrEnum):
     INERT = "inert"  # not told to hold
     WAITING = "waiting"  # told, and not confirmed yet or any longer
     HOLDING = "holding"
-
-
-class Refused(StrEnum):
-    """Why a request is refused."""
-
-    OLD_EPOCH = "old_epoch"
-    NOT_GRANTED = "not_granted"
-    FENCE_NOT_READY = "fence_not_ready"
-    NO_STORE = "no_store"
-    TIMED_OUT = "timed_out"
-    UNKNOWN_GROUP = "unknown_group"
-    UNKNOWN_COMMAND = "unknown_command"
-    WRONG_VALUE = "wrong_value"
-    NOT_ALLOWED = "not_allowed"
-    BOUND_BY_PROMISE = "bound_by_promise"
-    MALFORMED = "malformed"
-
-
-class RequestRefused(ThirdRingError):
-    def __init__(self, reason: Refused, message: str) -> None:
-        self.reason = reason
-        super().__init__(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +109,7 @@ class Holder:
         self._table_lost = table_lost
         self._promises = promises
         self._grant: Grant | None = None
-        self._seen = False  # what stood at the start is known
+        self._seen = asyncio.Event()  # what stood at the start is known
         self._told = 0
         self._releases = 0
         self._holding = False
@@ -164,6 +143,10 @@ class Holder:
         """The newest that was seen."""
         return self._grant
 
+    async def seen(self) -> None:
+        """Returns once it is known what stood when this agent started."""
+        await self._seen.wait()
+
     async def run(self) -> None:
         """Until cancelled; a hold is released then."""
         watching = asyncio.create_task(self._watch(), name=f"watch-{self.group}")
@@ -180,29 +163,30 @@ class Holder:
                     due = self._now()
         finally:
             watching.cancel()
+            self._let_go()
             self._shut()
             await self._drop()
 
     async def told(self, epoch: int) -> None:
         """A controller asks this side to hold at `epoch`: the standing grant must say the same. Returns when told, not
-        when held. Raises RequestRefused."""
+        when held. Raises Refused."""
         if self.ready:
-            raise RequestRefused(Refused.FENCE_NOT_READY, self.ready)
+            raise Refused(Refusal.FENCE_NOT_READY, self.ready)
         self._refuse_old(epoch)
         try:
             grant = await asyncio.wait_for(self._coordination.read(self.group), 4 * self._write_timeout)
         except (Unconfirmed, TimeoutError) as error:
-            raise RequestRefused(Refused.NO_STORE, f"the grant can't be read: {error}") from error
+            raise Refused(Refusal.NO_STORE, f"the grant can't be read: {error}") from error
         await self._observe(grant)
         if grant is None or grant.epoch != epoch or not self._ours(grant):
-            raise RequestRefused(Refused.NOT_GRANTED, f"the grant is {_shown(grant)}")
+            raise Refused(Refusal.NOT_GRANTED, f"the grant is {_shown(grant)}")
         try:
             await self._tell(grant)
         except StoreError as error:
-            raise RequestRefused(Refused.NO_STORE, str(error)) from error
+            raise Refused(Refusal.NO_STORE, str(error)) from error
 
     async def held(self, epoch: int, timeout: float) -> None:
-        """Returns once held at `epoch`. Raises RequestRefused (timed out, or no longer told)."""
+        """Returns once held at `epoch`. Raises Refused (timed out, or no longer told)."""
 
         def settled() -> bool:
             return self._told != epoch or (self._holding and self._now() < self._deadline)
@@ -211,14 +195,12 @@ class Holder:
             async with asyncio.timeout(timeout), self._changed:
                 await self._changed.wait_for(settled)
         except TimeoutError:
-            raise RequestRefused(
-                Refused.TIMED_OUT, self._trouble or "the hold was not confirmed in time"
-            ) from None
+            raise Refused(Refusal.TIMED_OUT, self._trouble or "the hold was not confirmed in time") from None
         if self._told != epoch:
-            raise RequestRefused(Refused.NOT_GRANTED, f"the grant is {_shown(self._grant)}")
+            raise Refused(Refusal.NOT_GRANTED, f"the grant is {_shown(self._grant)}")
 
     async def release(self, epoch: int) -> bool:
-        """Close now and stay inert until told again. Whether the addresses are gone, too. Raises RequestRefused."""
+        """Close now and stay inert until told again. Whether the addresses are gone, too. Raises Refused."""
         self._refuse_old(epoch)
         self._let_go()
         self._shut()
@@ -231,7 +213,7 @@ class Holder:
     def _refuse_old(self, epoch: int) -> None:
         highest = self._memory.of(self.group).epoch
         if epoch < highest:
-            raise RequestRefused(Refused.OLD_EPOCH, f"epoch {epoch} is older than {highest}")
+            raise Refused(Refusal.OLD_EPOCH, f"epoch {epoch} is older than {highest}")
 
     def _ours(self, grant: Grant | None) -> bool:
         return grant is not None and grant.phase is Phase.HELD and grant.holder == self.side
@@ -250,10 +232,11 @@ class Holder:
         known = self._grant
         if grant is not None and known is not None and grant.revision < known.revision:
             return  # an answer that was overtaken
-        first, self._seen = not self._seen, True
+        first = not self._seen.is_set()
         if grant == known and not first:
             return
         self._grant = grant
+        self._seen.set()
         if grant is not None and grant.epoch < self._memory.of(self.group).epoch:
             log.warning("%s: the grant's epoch %d is older than what was seen", self.group, grant.epoch)
             self._grant = None
@@ -278,7 +261,8 @@ class Holder:
         async def follow() -> None:
             await self._drop()
             try:
-                await self._memory.remember(self.group, epoch=epoch, held=False)
+                # Told again meanwhile: that is newer.
+                await self._memory.remember(self.group, epoch=epoch, held=None if self._told else False)
             except StoreError as error:
                 log.error("%s: %s", self.group, error, extra={"action": "remember"})
             if was_told or (grant is not None and grant.holder == self.side and grant.phase is Phase.FENCING):

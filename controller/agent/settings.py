@@ -187,6 +187,25 @@ class AgentSettings(Strict):
     etcd: EtcdSettings
     groups: Annotated[dict[Name, GroupSettings], Field(min_length=1)]
 
+    def at(self, directory: Path) -> Self:
+        """With relative paths meant from `directory`."""
+
+        def placed(path: Path | None) -> Path | None:
+            return None if path is None else directory / path
+
+        files = {name: placed(getattr(self.tls, name)) for name in ("certificate", "key", "authority")}
+        etcd = {
+            name: placed(getattr(self.etcd, name))
+            for name in ("certificate", "key", "authority", "password_file")
+        }
+        return self.model_copy(
+            update={
+                "data": directory / self.data,
+                "tls": self.tls.model_copy(update=files),
+                "etcd": self.etcd.model_copy(update=etcd),
+            }
+        )
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
         owners: dict[IPv4Address | IPv6Address, str] = {}

@@ -45,10 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notifiers": {"model", "ports", "sip"},
     "stores": {"model", "ports"},
     "leases": {"model", "ports"},
-    "agent": {"model"},
+    "agent": {"model", "sip"},
     "reports": {"model", "core"},  # of core only `timeline`: phases and outage, computed once
     "web": {"model", "engine", "reports"},  # of engine only `desk` and `loop`'s snapshot
-    "cli": {"model", "reports", "app"},
+    # A host's agent is no controller, and loads none: of it only its own file and how files are read.
+    "cli": {"model", "reports", "app", "agent", "configuration"},
     "registry": set(),
     "__main__": {
         "cli",
@@ -63,6 +64,8 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("reports", "core"): {"controller.core.timeline"},
     ("web", "engine"): {"controller.engine.desk", "controller.engine.loop"},
     ("__main__", "engine"): {"controller.engine.prober_main"},
+    ("cli", "agent"): {"controller.agent.main", "controller.agent.settings"},
+    ("cli", "configuration"): {"controller.configuration.documents", "controller.configuration.validation"},
 }
 
 STANDARD_ONLY = {"model": {"immutables"}, "core": {"immutables"}, "sip": set[str](), "ports": set[str]()}
