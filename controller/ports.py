@@ -126,7 +126,8 @@ class SwitchDriver(Protocol):
     `fencing` says who refuses an old epoch: "token" (the edge itself), "cas" (a compare-and-set), "none".
     READ_BACK returns data: ("active", side name or "" when none or mixed), ("epoch", highest seen),
     ("edges_reached", n), ("edges_total", n), ("drifted", comma-joined edge names), ("unreachable", comma-joined),
-    ("ungated", comma-joined: edges that obey an epoch older than the command's), ("fence_ready", bool),
+    ("ungated", comma-joined: edges that obey an epoch older than the command's), ("unheld", True when no side holds
+    the group's address, which counts as drift), ("fence_ready", bool),
     ("fence_lacks", why not). It changes nothing, and fails only when nothing can be said at all.
     DRAIN returns ("live_calls", how many are left on the side, None when they can't be counted).
     """

@@ -26,6 +26,7 @@ class FaultKind(StrEnum):
     CERTIFICATE_EXPIRING = "CertificateExpiring"
     SECURITY_ANOMALY = "SecurityAnomaly"
     BOTH_SIDES_DOWN = "BothSidesDown"
+    VIP_UNHELD = "VipUnheld"  # no side holds the group's address
     REPORTED = "Reported"  # a person reported it (policy 七-2)
 
 

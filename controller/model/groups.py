@@ -173,6 +173,7 @@ class Group:
     `epoch` 0: nothing was ever asserted; the first read of the edges adopts what they say.
     `fenced`: sides that must be let back in before they can take calls. `edge_epoch`: the highest any edge showed.
     `read_at`, `fence_ready`: of the last successful read; None until one succeeded in this process.
+    `unheld_since`: the driver reads that no side holds the group's address; None while one does.
     `standby_since`: the side that is not active has stood unbroken since then; None while it does not.
     """
 
@@ -201,6 +202,7 @@ class Group:
     read_at: float | None = field(default=None, metadata={"monotonic": True})
     fence_ready: bool | None = field(default=None, metadata={"monotonic": True})
     fence_lacks: str = field(default="", metadata={"monotonic": True})  # the driver's own words
+    unheld_since: float | None = field(default=None, metadata={"monotonic": True})
     standby_since: float | None = field(default=None, metadata={"monotonic": True})
     next_read: float | None = field(default=None, metadata={"monotonic": True})
 

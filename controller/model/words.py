@@ -9,7 +9,7 @@ from controller.model.faults import EvidenceKind, FaultKind, Impact, Urgency
 from controller.model.groups import DriverVerb, Phase, Refusal, SwitchOutcome, SwitchVerb
 from controller.model.health import HealthState
 from controller.model.incidents import IncidentState
-from controller.model.pages import DeliveryState, PageState
+from controller.model.pages import DeliveryState, PageReason, PageState
 from controller.model.runbooks import Text
 from controller.model.runs import ActionStatus, RunState, StepState
 
@@ -33,6 +33,7 @@ FAULTS: Mapping[FaultKind, Text] = {
     FaultKind.CERTIFICATE_EXPIRING: Text(zh="证书即将到期", en="certificate expiring"),
     FaultKind.SECURITY_ANOMALY: Text(zh="数据安全异常", en="security anomaly"),
     FaultKind.BOTH_SIDES_DOWN: Text(zh="主备两侧均不可用", en="both sides down"),
+    FaultKind.VIP_UNHELD: Text(zh="虚拟地址无人持有", en="virtual address held by nobody"),
     FaultKind.REPORTED: Text(zh="人工报告的故障", en="fault reported by a person"),
 }  # fmt: skip
 
@@ -150,6 +151,17 @@ PAGE_STATES: Mapping[PageState, Text] = {
     PageState.ACKNOWLEDGED: Text(zh="已确认", en="acknowledged"),
     PageState.CLOSED: Text(zh="事件已结束", en="closed with its incident"),
     PageState.UNDELIVERED: Text(zh="无人响应", en="nobody answered"),
+    PageState.TOLD: Text(zh="已通报", en="told"),
+}
+
+PAGE_REASONS: Mapping[PageReason, Text] = {
+    PageReason.OPENED: Text(zh="首次通知", en="first page"),
+    PageReason.UNACKNOWLEDGED: Text(zh="尚无人确认", en="nobody has acknowledged yet"),
+    PageReason.WORSE: Text(zh="级别上升", en="it is worse than before"),
+    PageReason.ASKED: Text(zh="有事项需要人工", en="something is asked of you"),
+    PageReason.SWITCHED: Text(zh="切换已结束", en="the switch ended"),
+    PageReason.RESTARTED: Text(zh="控制器重启，重新发送", en="sent again after a restart of the controller"),
+    PageReason.RUN_STOPPED: Text(zh="自动处置已停下", en="automation has stopped"),
 }
 
 DELIVERY_STATES: Mapping[DeliveryState, Text] = {
@@ -159,6 +171,7 @@ DELIVERY_STATES: Mapping[DeliveryState, Text] = {
     DeliveryState.FAILED: Text(zh="发送失败", en="failed"),
     DeliveryState.FAILED_PERMANENTLY: Text(zh="发送失败（不再重试）", en="failed for good"),
     DeliveryState.BUNDLED: Text(zh="合并发送", en="bundled"),
+    DeliveryState.SUPERSEDED: Text(zh="由同时的另一条通知代替", en="superseded by another page of the same moment"),
 }
 
 DRILL_STATES: Mapping[DrillState, Text] = {

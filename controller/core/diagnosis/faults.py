@@ -33,9 +33,14 @@ from controller.model.events import (
 )
 from controller.model.facts import FactKind
 from controller.model.faults import EvidenceKind, FaultKey, FaultKind, TermResult, Verdict
+from controller.model.groups import Group
 from controller.model.moments import Value
 from controller.model.policy import GroupPolicy, Policy
 from controller.model.state import Decision, State
+
+UNHELD_AFTER = 2
+"""Reconciliation intervals, in each of which the last holder is told again, until an address that nobody holds is given
+to the other side."""
 
 RETRACTED = 5.0
 """Seconds."""
@@ -112,6 +117,13 @@ def wake_at(state: State, policy: Policy) -> float | None:
         for name, since in state.diagnosis.drifting.items()
         if name in policy.groups and (wait := _next_look(state, policy.groups[name])) is not None
     )
+    for name, rules in policy.groups.items():
+        group = state.groups.get(name)
+        due = None if group is None or group.switch is not None else _unheld_due(group, rules)
+        side = None if group is None else rules.side(group.active)
+        if due is None or side is None or FaultKey(FaultKind.VIP_UNHELD, side.component) in state.faults:
+            continue
+        deadlines.append(due)
     return min(deadlines, default=None)
 
 
@@ -138,6 +150,7 @@ def _timer(draft: Draft) -> None:
     settling.settle(draft)
     for _, rules in sorted(draft.policy.groups.items()):
         _drift(draft, rules)
+        _unheld(draft, rules)
     for vantage in sorted(draft.state.vantages):
         _vantage(draft, vantage)
 
@@ -249,6 +262,44 @@ def _drift(draft: Draft, rules: GroupPolicy) -> None:
         wanted = edge in drifted and age >= rules.reconcile_interval
         _edge(draft, rules, edge, FaultKind.EDGE_DRIFT, wanted and not diverges)
         _edge(draft, rules, edge, FaultKind.EDGE_DIVERGENCE, wanted and diverges)
+
+
+def _unheld(draft: Draft, rules: GroupPolicy) -> None:
+    """Nobody holds the address, and the side that should does not take it again though it was told: calls are lost
+    whatever the probes of the sides themselves say."""
+    group = draft.state.groups.get(rules.name)
+    if group is None:
+        return
+    for side in rules.sides:
+        standing = draft.state.faults.get(FaultKey(FaultKind.VIP_UNHELD, side.component))
+        due = _unheld_due(group, rules) if side.name == group.active and group.switch is None else None
+        if standing is None and due is not None and draft.at.mono >= due:
+            seconds = round(draft.at.mono - (group.unheld_since or 0.0), 3)
+            term = TermResult(
+                "no-side-holds-the-address",
+                EvidenceKind.AGENT,
+                Verdict.TRUE,
+                f"unheld for {seconds:g} s",
+                (("side", side.name), ("epoch", group.epoch), ("seconds", seconds)),
+            )
+            fault = diagnosed(
+                draft,
+                FaultKind.VIP_UNHELD,
+                side.component,
+                actionable=True,
+                evidence=(term,),
+                kinds=(EvidenceKind.AGENT,),
+                group=rules.name,
+            )
+            raised(draft, fault)
+        elif standing is not None and (group.unheld_since is None or side.name != group.active):
+            cleared(draft, standing, "a side holds the address again")
+
+
+def _unheld_due(group: Group, rules: GroupPolicy) -> float | None:
+    """When an address that is held by nobody is given up on; None while one holds it."""
+    since = group.unheld_since
+    return None if since is None else since + UNHELD_AFTER * rules.reconcile_interval
 
 
 def _edge(draft: Draft, rules: GroupPolicy, edge: str, kind: FaultKind, wanted: bool) -> None:

@@ -202,7 +202,13 @@ def _too_few_vantages(case: _Case) -> bool:
 
 def _one_kind_of_evidence(case: _Case) -> bool:
     """An experiment rules another explanation out; it is made with the instruments that raised the suspicion, so it is
-    no second kind. A person's word alone is not enough either."""
+    no second kind. A person's word alone is not enough either. An address that nobody holds is no suspicion: it is what
+    the holders' own kernels say, and waiting for a second kind would leave it so for ever."""
+    if any(
+        fault.kind is FaultKind.VIP_UNHELD
+        for fault in faults_against(case.state, case.rules, case.group.active, case.request.fault)
+    ):
+        return False
     kinds = set(case.evidence()) - {EvidenceKind.CONTROL}
     return len(kinds) < case.rules.evidence_kinds or not kinds - {EvidenceKind.PERSON}
 

@@ -83,6 +83,9 @@ def read(draft: Draft, group: Group, event: ActionFinished) -> None:
         read_at=at,
         fence_ready=ready if isinstance(ready, bool) else None,
         fence_lacks=str(seen.get("fence_lacks") or ""),
+        unheld_since=(at if group.unheld_since is None else group.unheld_since)
+        if seen.get("unheld") is True
+        else None,
     )
     epoch = _number(seen.get("epoch"))
     active = str(seen.get("active") or "")

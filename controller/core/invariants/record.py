@@ -1,16 +1,12 @@
-"""What must hold over any record, checked: in simulation, in drills, and in production by `thirdring verify`.
-
-Each checker reads the lines once. They are deliberately independent of the stages: they know the record, not the code
-that wrote it. The numbers are those of the fault matrix's list of invariants.
-"""
+"""What must hold over one node's record. Each checker reads the lines once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from controller.core.timeline import Line, fold, lines
+from controller.core.invariants.violation import Budget, Violation
+from controller.core.timeline import Line, fold
 from controller.model.chain import beginning, breaks
 from controller.model.drills import Drill, DrillState, InjectState
 from controller.model.encoding import plain
@@ -23,50 +19,6 @@ from controller.model.runs import ActionStatus, Run, StepState
 
 UNDO_GRACE = 60.0
 """Seconds past its expiry within which an inject must be gone."""
-
-
-@dataclass(frozen=True, kw_only=True, order=True, slots=True)
-class Violation:
-    """`sequence` is the entry at which it shows."""
-
-    sequence: int
-    invariant: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.invariant} at sequence {self.sequence}: {self.message}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """At most `switches` automatic switches of a group within `window` seconds."""
-
-    switches: int
-    window: float
-
-
-def violations(
-    entries: Sequence[Entry],
-    *,
-    live: Iterable[Aggregate] | None = None,
-    budgets: Mapping[str, Budget] | None = None,
-    dispatched: Mapping[str, int] | None = None,
-    chain: bool = True,
-) -> tuple[Violation, ...]:
-    """Every violation in one node's whole record, oldest first; empty when all holds.
-
-    `live`: the state to hold against the record (I11). `budgets`: by group (I5). `dispatched`: for each command that
-    left, the newest durable sequence at that moment (I2). `chain` False leaves I9 out, where it is checked already.
-    """
-    story = lines(entries)
-    found = [violation for checker in CHECKERS.values() for violation in checker(story)]
-    found += i5_budget(story, budgets or {})
-    found += i2_dispatched(story, dispatched or {})
-    if chain:
-        found += i9_chain(entries)
-    if live is not None:
-        found += i11_fold(story, live)
-    return tuple(sorted(found))
 
 
 def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
