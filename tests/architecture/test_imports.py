@@ -200,6 +200,7 @@ def test_only_step_calls_the_stages() -> None:
 
 CORE: dict[str, set[str]] = {
     "diagnosis": set(),
+    "invariants": set(),
     "switching": set(),
     "response": {"diagnosis", "switching"},
     "execution": {"switching"},

@@ -1,0 +1,142 @@
+"""What actuators testify to, held against the record: who takes calls, and whose commands were obeyed.
+
+The record says what the controllers believe. Whether two sides ever took calls at once is only seen where calls are
+taken: at the edges, at the switch ports, on the wire. Whoever observes them gives all observations one clock.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from controller.core.invariants.violation import Violation
+from controller.core.timeline import Line
+from controller.model.facts import FactKind
+from controller.model.groups import SwitchVerb
+
+SPREAD = 2.0
+"""Seconds in which a planned move may go from edge to edge: both sides are meant to work, and calls in progress stay."""
+
+PLANNED = frozenset({SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK, SwitchVerb.FORCE})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taking:
+    """From `at` on these sides, and no others, may take new calls of a group. `epoch`: of the command that made it so; 0
+    when no command did."""
+
+    at: float
+    group: str
+    sides: tuple[str, ...]
+    epoch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """A side took a new call."""
+
+    at: float
+    group: str
+    side: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Obeyed:
+    """An actuator did what a command of this epoch said. An actuator that forgot what it had seen has a new `place`."""
+
+    at: float
+    group: str
+    place: str
+    epoch: int
+
+
+Observation = Taking | Answered | Obeyed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Healing:
+    """From `at` on nothing was broken and nobody held anything back: within `within` seconds one working side takes the
+    calls, and goes on to. `working`: the sides that work."""
+
+    at: float
+    within: float
+    until: float
+    working: frozenset[str]
+
+
+def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> Iterator[Violation]:
+    """Never two sides that take calls, and no call taken by a side that is not the one. While a planned move goes from
+    edge to edge both are, for at most `SPREAD` seconds."""
+    moves = _planned(story)
+    taking: dict[str, Taking] = {}
+    for seen in observations:
+        before = taking.get(seen.group)
+        match seen:
+            case Taking():
+                if before is not None and len(before.sides) > 1 and seen.at - before.at > SPREAD:
+                    yield _at(seen.at, "I1", f"{_named(before)} took calls for {seen.at - before.at:.2f} s")
+                if len(seen.sides) > 1 and (seen.group, seen.epoch) not in moves:
+                    yield _at(seen.at, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
+                taking[seen.group] = seen
+            case Answered() if before is not None and seen.side not in before.sides:
+                others = _named(before) if before.sides else "nobody"
+                yield _at(seen.at, "I1", f"{seen.side} answers a call while {others} takes them")
+            case _:
+                pass
+
+
+def i3_obeyed(observations: Iterable[Observation]) -> Iterator[Violation]:
+    """No actuator obeys an epoch older than one it has obeyed."""
+    newest: dict[tuple[str, str], int] = defaultdict(int)
+    for seen in observations:
+        if isinstance(seen, Obeyed):
+            place = (seen.group, seen.place)
+            if seen.epoch < newest[place]:
+                yield _at(seen.at, "I3", f"{seen.place} obeys epoch {seen.epoch} after {newest[place]}")
+            newest[place] = max(newest[place], seen.epoch)
+
+
+def i12_healed(observations: Sequence[Observation], healing: Healing) -> Iterator[Violation]:
+    """After healing, one working side takes the calls within the time given, and goes on to."""
+    last: Taking | None = None
+    deadline = healing.at + healing.within
+    for seen in observations:
+        if not isinstance(seen, Taking):
+            continue
+        if seen.at > deadline and last is not None and last.at <= deadline:
+            yield from _works(last, deadline, healing)
+        if deadline < seen.at <= healing.until:
+            yield from _works(seen, seen.at, healing)
+        last = seen
+    if last is not None and last.at <= deadline:
+        yield from _works(last, deadline, healing)
+
+
+def _works(seen: Taking, at: float, healing: Healing) -> Iterator[Violation]:
+    if len(seen.sides) != 1 or seen.sides[0] not in healing.working:
+        taken = _named(seen) if seen.sides else "nobody"
+        yield _at(at, "I12", f"{taken} takes calls {at - healing.at:.1f} s after everything was healed")
+
+
+def _planned(story: Sequence[Line]) -> frozenset[tuple[str, int]]:
+    """(group, epoch) of the moves that a person planned, the way back included."""
+    switches: set[tuple[str, str]] = set()
+    epochs: set[tuple[str, int]] = set()
+    for line in story:
+        name, epoch = str(line.get("switch") or ""), line.get("epoch")
+        key = (line.node, name)
+        if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in PLANNED:
+            switches.add(key)
+        known = key in switches or any(name == other for _, other in switches)
+        if name and known and isinstance(epoch, int):
+            epochs.add((line.subject, epoch))
+    return frozenset(epochs)
+
+
+def _named(seen: Taking) -> str:
+    return " and ".join(seen.sides)
+
+
+def _at(at: float, invariant: str, message: str) -> Violation:
+    return Violation(sequence=0, invariant=invariant, message=f"at {at:.3f} s: {message}")
