@@ -20,9 +20,10 @@ from controller.core.diagnosis import faults, verdicts
 from controller.core.draft import Draft
 from controller.core.execution import runs
 from controller.core.paging import escalation
+from controller.core.paging.paging import superseded
 from controller.core.response import incidents
 from controller.core.switching import failover
-from controller.model.commands import Command
+from controller.model.commands import Command, Notify
 from controller.model.events import Event, Operator
 from controller.model.facts import Fact, FactKind
 from controller.model.groups import Refusal
@@ -76,7 +77,10 @@ def step(state: State, event: Event, policy: Policy) -> Decision:
             recorded.extend(decision.facts)
             commands.extend(decision.commands)
             queue.extend(decision.events)
-    return Decision(state=state, facts=tuple(recorded), commands=tuple(commands))
+    leaving = tuple(
+        command for command in commands if not (isinstance(command, Notify) and superseded(state, command))
+    )
+    return Decision(state=state, facts=tuple(recorded), commands=leaving)
 
 
 def wake_at(state: State, policy: Policy) -> float | None:

@@ -171,7 +171,9 @@ DELIVERY_STATES: Mapping[DeliveryState, Text] = {
     DeliveryState.FAILED: Text(zh="发送失败", en="failed"),
     DeliveryState.FAILED_PERMANENTLY: Text(zh="发送失败（不再重试）", en="failed for good"),
     DeliveryState.BUNDLED: Text(zh="合并发送", en="bundled"),
-    DeliveryState.SUPERSEDED: Text(zh="由同时的另一条通知代替", en="superseded by another page of the same moment"),
+    DeliveryState.SUPERSEDED: Text(
+        zh="由同时的另一条通知代替", en="superseded by another page of the same moment"
+    ),
 }
 
 DRILL_STATES: Mapping[DrillState, Text] = {

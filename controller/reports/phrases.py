@@ -255,7 +255,8 @@ PHRASES: Mapping[FactKind, Text] = {
         zh="开始通知值班[（{severity}）]（{subject}）", en="paging began[ ({severity})] ({subject})"
     ),
     FactKind.PAGE_REPEATED: Text(
-        zh="{subject} 无人确认，第 {round} 次重复通知", en="{subject}: nobody acknowledged, repeat {round}"
+        zh="{subject} 再次通知（第 {round} 次）[：{reason}]",
+        en="{subject}: paged again, time {round}[: {reason}]",
     ),
     FactKind.PAGE_SENT: Text(
         zh="{subject} 通知 {person}（{channel}）", en="{subject}: paging {person} by {channel}"

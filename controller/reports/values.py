@@ -104,7 +104,7 @@ def _by_value(*tables: Mapping[Any, Text]) -> dict[str, Text]:
     return {str(key): text for table in reversed(tables) for key, text in table.items()}
 
 
-_ANY_REASON = _by_value(words.REFUSALS, REASONS)
+_ANY_REASON = _by_value(words.REFUSALS, REASONS, words.PAGE_REASONS)
 _PAGES = _by_value(words.PAGE_STATES)
 _STATES: Mapping[FactKind, dict[str, Text]] = {
     FactKind.PAGE_ENDED: _PAGES,

@@ -15,16 +15,19 @@ from dataclasses import replace
 from controller.core.draft import Draft
 from controller.core.paging.paging import (
     RECHECK,
+    UNSENT,
     active,
     again,
     change,
     channels,
     climb,
     delivered,
+    end,
     keep,
     may_page,
     page_level,
     told,
+    update,
 )
 from controller.model.events import (
     Event,
@@ -36,13 +39,14 @@ from controller.model.events import (
     PageWanted,
     RunEnded,
     Started,
+    SwitchEnded,
     TimerFired,
 )
 from controller.model.facts import FactKind
 from controller.model.faults import Severity
+from controller.model.groups import SwitchOutcome
 from controller.model.incidents import Incident
-from controller.model.moments import Value
-from controller.model.pages import DeliveryState, Page, PageState
+from controller.model.pages import DeliveryState, Page, PageReason, PageState
 from controller.model.policy import Policy
 from controller.model.runbooks import Text
 from controller.model.runs import RunState
@@ -56,12 +60,14 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
             _incident_changed(draft, event)
         case PageWanted():
             _wanted(draft, event)
+        case SwitchEnded():
+            _switched(draft, event)
         case RunEnded() if not event.succeeded:
             _run_failed(draft, event)
         case OperatorAcknowledged():
             for page in active(draft.state):
                 if event.incident in (page.incident, page.id):
-                    _end(draft, page, PageState.ACKNOWLEDGED, by=event.by, via=event.via)
+                    end(draft, page, PageState.ACKNOWLEDGED, by=event.by, via=event.via)
         case NotificationFinished():
             _notified(draft, event)
         case Started() | LeadershipTaken():
@@ -93,16 +99,18 @@ def _incident_changed(draft: Draft, event: IncidentChanged) -> None:
     if incident is None:
         return
     live = [page for page in active(draft.state) if page.incident == incident.id]
+    updates = [page for page in live if page.update]
+    live = [page for page in live if not page.update]
     if not incident.open:
-        for page in live:
-            _end(draft, page, PageState.CLOSED)
+        for page in (*live, *updates):
+            end(draft, page, PageState.CLOSED)
         return
     acknowledged = [page for page in live if page.opened_wall <= incident.acknowledged_wall]
     for page in acknowledged:
-        _end(draft, page, PageState.ACKNOWLEDGED, by=incident.acknowledged_by)
+        end(draft, page, PageState.ACKNOWLEDGED, by=incident.acknowledged_by)
     for page in live:
         if page not in acknowledged and incident.severity < page.severity:
-            again(draft, replace(page, severity=int(incident.severity)))
+            again(draft, replace(page, severity=int(incident.severity)), PageReason.WORSE)
     if not live:
         _open_for(draft, incident, opened=event.opened)
 
@@ -129,7 +137,7 @@ def _open_for(draft: Draft, incident: Incident, *, opened: bool) -> None:
         return
     before = [page.severity for page in draft.state.pages.values() if page.incident == incident.id]
     if (not before and not incident.acknowledged_wall) or (before and incident.severity < min(before)):
-        _open(draft, incident.id, int(incident.severity), None, incident.drill, "incident")
+        _open(draft, incident, PageReason.WORSE if before else PageReason.OPENED, "incident")
 
 
 def _wanted(draft: Draft, event: PageWanted) -> None:
@@ -138,10 +146,10 @@ def _wanted(draft: Draft, event: PageWanted) -> None:
     incident = draft.state.incidents.get(event.incident)
     severity = int(incident.severity if incident is not None else Severity.SEV2)
     for page in active(draft.state):
-        if event.incident and page.incident == event.incident:
-            again(draft, replace(page, need=asked, severity=min(severity, page.severity)))
+        if event.incident and page.incident == event.incident and not page.update:
+            again(draft, replace(page, need=asked, severity=min(severity, page.severity)), PageReason.ASKED)
             return
-    _open(draft, event.incident, severity, asked, event.drill, event.run)
+    _opened(draft, event.incident, severity, asked, event.drill, PageReason.OPENED, event.run)
 
 
 def _run_failed(draft: Draft, event: RunEnded) -> None:
@@ -152,16 +160,84 @@ def _run_failed(draft: Draft, event: RunEnded) -> None:
     if run.state not in (RunState.FAILED, RunState.NEEDS_PERSON):
         return
     pages = [page for page in draft.state.pages.values() if page.incident == incident.id]
-    if pages and not any(page.state is PageState.ACTIVE for page in pages):
-        _open(draft, incident.id, int(incident.severity), None, incident.drill, event.run)
+    if pages and not any(_waits(page) for page in pages):
+        _open(draft, incident, PageReason.RUN_STOPPED, event.run)
 
 
-def _open(draft: Draft, incident: str, severity: int, need: Text | None, drill: bool, reason: str) -> None:
+def _waits(page: Page) -> bool:
+    """Whether it goes on until somebody acknowledges it."""
+    return page.state is PageState.ACTIVE and not page.update
+
+
+TELLING = frozenset(
+    {SwitchOutcome.VERIFIED, SwitchOutcome.COMPENSATED, SwitchOutcome.FAILED, SwitchOutcome.NEEDS_PERSON}
+)
+
+
+def _switched(draft: Draft, event: SwitchEnded) -> None:
+    """Whoever was paged hears at once how it ended, for as long as callers felt it until now. Nobody has to
+    acknowledge good news twice."""
+    if event.outcome not in TELLING:
+        return
+    for incident in sorted(draft.state.incidents.values(), key=lambda incident: incident.id):
+        if (
+            not incident.open
+            or incident.group != event.group
+            or incident.mitigated_wall not in (0.0, draft.at.wall)
+        ):
+            continue
+        pages = sorted(
+            (page for page in draft.state.pages.values() if page.incident == incident.id),
+            key=lambda page: page.id,
+        )
+        waiting = [page for page in pages if _waits(page)]
+        for page in waiting:
+            again(draft, page, PageReason.SWITCHED)
+        if waiting or not pages:
+            continue
+        if event.outcome is SwitchOutcome.VERIFIED:
+            people = dict.fromkeys(
+                item.person for page in pages for item in page.deliveries if item.state not in UNSENT
+            )
+            _update(draft, incident, tuple(people))
+        else:
+            _open(draft, incident, PageReason.SWITCHED, event.switch)
+
+
+def _update(draft: Draft, incident: Incident, people: tuple[str, ...]) -> None:
+    escalation = draft.policy.escalation
+    if escalation is None or not may_page(draft) or not people:
+        return
+    page = Page(
+        id=draft.number("PAGE"),
+        incident=incident.id,
+        state=PageState.ACTIVE,
+        policy=escalation.name,
+        severity=int(incident.severity),
+        reason=PageReason.SWITCHED,
+        update=True,
+        drill=incident.drill,
+        opened_wall=draft.at.wall,
+    )
+    page = change(
+        draft, FactKind.PAGE_OPENED, page, ("severity", page.severity), ("reason", str(page.reason))
+    )
+    update(draft, page, people, escalation)
+
+
+def _open(draft: Draft, incident: Incident, why: PageReason, by: str) -> None:
+    _opened(draft, incident.id, int(incident.severity), None, incident.drill, why, by)
+
+
+def _opened(
+    draft: Draft, incident: str, severity: int, need: Text | None, drill: bool, why: PageReason, by: str
+) -> None:
+    """`by`: the incident, the run or the switch that asks for it."""
     escalation = draft.policy.escalation
     if escalation is None or not may_page(draft):
         draft.record(
             FactKind.PAGE_WITHHELD,
-            incident or reason,
+            incident or by,
             data=(
                 ("reason", "no_escalation_policy" if escalation is None else "no_lease"),
                 ("severity", severity),
@@ -177,30 +253,16 @@ def _open(draft: Draft, incident: str, severity: int, need: Text | None, drill: 
         policy=escalation.name,
         severity=severity,
         need=need,
+        reason=why,
         drill=drill,
         opened_wall=draft.at.wall,
         repeat_due=draft.at.mono + escalation.repeat,
     )
-    page = change(draft, FactKind.PAGE_OPENED, page, ("severity", severity), ("reason", reason))
+    page = change(draft, FactKind.PAGE_OPENED, page, ("severity", severity), ("reason", by))
     if not any(channels(draft.policy, name) for level in escalation.levels for name in level.people):
-        _end(draft, page, PageState.UNDELIVERED, why="nobody_has_a_channel")
+        end(draft, page, PageState.UNDELIVERED, why="nobody_has_a_channel")
         return
     page_level(draft, page, escalation)
-
-
-def _end(draft: Draft, page: Page, state: PageState, *, by: str = "", via: str = "", why: str = "") -> None:
-    ended = replace(
-        page,
-        state=state,
-        acknowledged_by=by,
-        acknowledged_wall=draft.at.wall if state is PageState.ACKNOWLEDGED else 0.0,
-        deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
-        repeat_due=None,
-        escalate_due=None,
-    )
-    data: list[tuple[str, Value]] = [("state", str(state)), ("level", page.level), ("round", page.round)]
-    data += [(name, value) for name, value in (("by", by), ("via", via), ("why", why)) if value]
-    change(draft, FactKind.PAGE_ENDED, ended, *data, actor=by)
 
 
 # Outcomes and deadlines.
@@ -227,14 +289,16 @@ def _due(draft: Draft) -> None:
                 message = f"no answer within {escalation.delivery_timeout:g} s"
                 delivered(draft, draft.state.pages[page.id], item, DeliveryState.FAILED, message)
         page = draft.state.pages[page.id]
+        if page.state is not PageState.ACTIVE:
+            continue
         if page.escalate_due is not None and page.escalate_due <= now:
             page_level(draft, climb(draft, page, "no_acknowledgement"), escalation)
         page = draft.state.pages[page.id]
         if page.repeat_due is not None and page.repeat_due <= now:
             if page.round >= escalation.rounds and page.level >= len(escalation.levels) - 1:
-                _end(draft, page, PageState.UNDELIVERED, why="nobody_acknowledged")
+                end(draft, page, PageState.UNDELIVERED, why="nobody_acknowledged")
             else:
-                again(draft, page)
+                again(draft, page, page.postponed or PageReason.UNACKNOWLEDGED)
 
 
 def _postpone(draft: Draft, page: Page) -> None:
@@ -261,7 +325,10 @@ def _restarted(draft: Draft) -> None:
     for page in active(draft.state):
         lost = [item for item in page.deliveries if item.state is DeliveryState.PENDING]
         if escalation is None:
-            _end(draft, page, PageState.UNDELIVERED, why="no_escalation_policy")
+            end(draft, page, PageState.UNDELIVERED, why="no_escalation_policy")
+            continue
+        if page.update:
+            end(draft, page, PageState.CLOSED, why="controller restarted")
             continue
         highest = len(escalation.levels) - 1
         if page.level > highest:  # the policy has fewer levels than before
@@ -275,6 +342,7 @@ def _restarted(draft: Draft) -> None:
             escalate_due=draft.at.mono + escalation.levels[page.level].after
             if page.level < highest
             else None,
+            postponed=PageReason.RESTARTED if lost else page.postponed,
         )
         for item in lost:
             failed = replace(item, state=DeliveryState.FAILED, message="the controller restarted")

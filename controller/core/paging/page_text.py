@@ -5,7 +5,7 @@ from __future__ import annotations
 from controller.model.groups import Group, Phase, SwitchOutcome
 from controller.model.incidents import Incident
 from controller.model.moments import Moment
-from controller.model.pages import Page, PageState, PageText
+from controller.model.pages import Page, PageReason, PageState, PageText
 from controller.model.policy import Policy
 from controller.model.runbooks import Text
 from controller.model.runs import Run, RunState, StepState
@@ -14,12 +14,16 @@ from controller.model.words import (
     DRILL_MARK,
     FAULTS,
     IMPACTS,
+    PAGE_REASONS,
     PHASES,
     SWITCH_OUTCOMES,
     SWITCH_VERBS,
 )
 
 _TAKE_OVER = Text(zh="请确认收到并接手处理", en="Acknowledge, and take it from here")
+_NOTHING_NOW = Text(
+    zh="暂不需要操作；排查原侧故障后再安排回切", en="nothing now; repair the old side before any failback"
+)
 _NOTHING = Text(zh="系统未采取动作", en="nothing was done automatically")
 
 
@@ -27,7 +31,7 @@ def compose(state: State, page: Page, policy: Policy, at: Moment) -> PageText:
     """The page as things stand at `at`. A drill's first line opens and last line closes with the drill mark."""
     incident = state.incidents.get(page.incident)
     text = PageText(
-        what=_what(page, incident, policy),
+        what=_because(_what(page, incident, policy), page, state, incident),
         impact=_impact(incident, policy),
         did=_did(state, incident, policy, at),
         need=_need(state, page, incident),
@@ -49,6 +53,23 @@ def title(name: str, policy: Policy) -> Text:
         return component.title
     group = policy.groups.get(name)
     return group.title if group is not None else Text(zh=name, en=name)
+
+
+def _because(what: Text, page: Page, state: State, incident: Incident | None) -> Text:
+    """With what is new: why somebody who may know of it already is told again."""
+    if page.reason is PageReason.OPENED:
+        return what
+    news = PAGE_REASONS[page.reason]
+    group = state.groups.get(incident.group) if incident is not None else None
+    if page.reason is PageReason.SWITCHED and group is not None and group.last_outcome is not None:
+        outcome = SWITCH_OUTCOMES[group.last_outcome]
+        news = Text(zh=f"切换结束：{outcome.zh}", en=f"the switch ended: {outcome.en}")
+        if group.last_outcome is SwitchOutcome.VERIFIED:
+            news = Text(
+                zh=f"切换已验证：{group.active} 正在承载呼叫",
+                en=f"verified: {group.active} carries the calls",
+            )
+    return Text(zh=f"{what.zh} —— {news.zh}", en=f"{what.en} - {news.en}")
 
 
 def _what(page: Page, incident: Incident | None, policy: Policy) -> Text:
@@ -163,11 +184,14 @@ def _running(run: Run, policy: Policy) -> Text:
 
 
 def _need(state: State, page: Page, incident: Incident | None) -> Text:
-    asked = page.need or _asked(state, incident)
+    asked = page.need or (_NOTHING_NOW if page.update else _asked(state, incident))
     others = sum(
         1
         for other in state.pages.values()
-        if other.state is PageState.ACTIVE and other.id != page.id and other.drill == page.drill
+        if other.state is PageState.ACTIVE
+        and not other.update
+        and other.id != page.id
+        and other.drill == page.drill
     )
     zh, en = f"需要：{asked.zh}", f"Needed: {asked.en}"
     if others:

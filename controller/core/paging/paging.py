@@ -6,6 +6,7 @@ the person's next one; a level nobody of which can be reached hands over to the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from controller.core.draft import Draft
@@ -14,7 +15,7 @@ from controller.model.commands import Notify
 from controller.model.facts import FactKind
 from controller.model.faults import Severity
 from controller.model.moments import Value
-from controller.model.pages import Delivery, DeliveryState, Page, PageState
+from controller.model.pages import Delivery, DeliveryState, Page, PageReason, PageState
 from controller.model.policy import Channel, Escalation, Policy
 from controller.model.state import State
 
@@ -24,6 +25,7 @@ RECHECK = 1.0
 THROTTLE_WINDOW = 60.0
 
 FAILED = (DeliveryState.FAILED, DeliveryState.FAILED_PERMANENTLY)
+UNSENT = (DeliveryState.BUNDLED, DeliveryState.SUPERSEDED)
 
 
 def page_level(draft: Draft, page: Page, escalation: Escalation) -> None:
@@ -40,24 +42,36 @@ def page_level(draft: Draft, page: Page, escalation: Escalation) -> None:
 
 
 def climb(draft: Draft, page: Page, why: str) -> Page:
-    higher = replace(page, level=page.level + 1)
+    reason = PageReason.UNACKNOWLEDGED if why == "no_acknowledgement" else page.reason
+    higher = replace(page, level=page.level + 1, reason=reason)
     return change(draft, FactKind.PAGE_ESCALATED, higher, ("level", higher.level), ("reason", why))
 
 
-def again(draft: Draft, page: Page) -> None:
+def again(draft: Draft, page: Page, why: PageReason) -> None:
     """A new round, now: everybody of the levels reached so far, from their first channel. Keeps `page` in any case."""
     escalation = draft.policy.escalation
     if escalation is None or not may_page(draft):
-        page = replace(page, repeat_due=draft.at.mono + RECHECK)
+        page = replace(page, repeat_due=draft.at.mono + RECHECK, postponed=why)
         change(draft, FactKind.PAGE_WITHHELD, page, ("reason", "no_lease"), ("severity", page.severity))
         return
+    if page.opened_wall == draft.at.wall:
+        why = page.reason  # the first one is still to leave, and this one leaves in its place
     page = replace(
         page,
         round=page.round + 1,
+        reason=why,
+        postponed=None,
         repeat_due=draft.at.mono + escalation.repeat,
         deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
     )
-    page = change(draft, FactKind.PAGE_REPEATED, page, ("round", page.round), ("severity", page.severity))
+    page = change(
+        draft,
+        FactKind.PAGE_REPEATED,
+        page,
+        ("round", page.round),
+        ("severity", page.severity),
+        ("reason", str(why)),
+    )
     reached = escalation.levels[: page.level + 1]
     for person in dict.fromkeys(name for level in reached for name in level.people):
         page = _notify(draft, page, person, escalation)
@@ -79,23 +93,12 @@ def _notify(draft: Draft, page: Page, person: str, escalation: Escalation) -> Pa
     )
     if channel is None:
         return page
-    if not tried and _throttled(draft, page, person, escalation):
-        bundled = Delivery(
-            command="",
-            person=person,
-            channel=channel.name,
-            state=DeliveryState.BUNDLED,
-            wall=draft.at.wall,
-            round=page.round,
-        )
-        return change(
-            draft,
-            FactKind.PAGE_DELIVERY,
-            replace(page, deliveries=(*page.deliveries, bundled)),
-            ("person", person),
-            ("channel", channel.name),
-            ("state", str(DeliveryState.BUNDLED)),
-        )
+    if not tried:
+        if _says_the_same(draft, page, person, channel.name):
+            return _held_back(draft, page, person, channel.name, DeliveryState.SUPERSEDED)
+        if _throttled(draft, page, person, escalation):
+            return _held_back(draft, page, person, channel.name, DeliveryState.BUNDLED)
+        page = _replaced(draft, page, person, channel.name)
     command = draft.number("CMD")
     delivery = Delivery(
         command=command,
@@ -126,9 +129,79 @@ def _notify(draft: Draft, page: Page, person: str, escalation: Escalation) -> Pa
             text=compose(draft.state, page, draft.policy, draft.at),
             severity=page.severity,
             drill=page.drill,
+            link=not page.update,
         )
     )
     return page
+
+
+def _held_back(draft: Draft, page: Page, person: str, channel: str, state: DeliveryState) -> Page:
+    held = Delivery(
+        command="", person=person, channel=channel, state=state, wall=draft.at.wall, round=page.round
+    )
+    return change(
+        draft,
+        FactKind.PAGE_DELIVERY,
+        replace(page, deliveries=(*page.deliveries, held)),
+        ("person", person),
+        ("channel", channel),
+        ("state", str(state)),
+    )
+
+
+def _says_the_same(draft: Draft, page: Page, person: str, channel: str) -> bool:
+    """Whether another page of this very moment went there, which counts this one among those that wait. Only a repeat
+    to somebody who was told of this page before can do without; the least told go first."""
+    return (
+        page.reason is PageReason.UNACKNOWLEDGED
+        and any(item.person == person and item.state not in UNSENT for item in page.deliveries)
+        and any(
+            _leaves_now(draft, item, person, channel)
+            for other in active(draft.state)
+            if other.id != page.id and other.drill == page.drill and other.severity <= page.severity
+            for item in other.deliveries
+        )
+    )
+
+
+def _replaced(draft: Draft, page: Page, person: str, channel: str) -> Page:
+    """The page without its own older sending of this very moment, which has not left yet."""
+    for item in page.deliveries:
+        if _leaves_now(draft, item, person, channel):
+            page = change(
+                draft,
+                FactKind.PAGE_DELIVERY,
+                replace(
+                    page,
+                    deliveries=tuple(
+                        replace(one, state=DeliveryState.SUPERSEDED, due=None)
+                        if one.command == item.command
+                        else one
+                        for one in page.deliveries
+                    ),
+                ),
+                ("person", person),
+                ("channel", channel),
+                ("command", item.command),
+                ("state", str(DeliveryState.SUPERSEDED)),
+            )
+    return page
+
+
+def _leaves_now(draft: Draft, item: Delivery, person: str, channel: str) -> bool:
+    return (
+        item.state is DeliveryState.PENDING
+        and item.wall == draft.at.wall
+        and (item.person, item.channel) == (person, channel)
+    )
+
+
+def superseded(state: State, command: Notify) -> bool:
+    """Whether a later page of the same moment leaves in its place."""
+    page = state.pages.get(command.page)
+    return page is not None and any(
+        item.command == command.id and item.state is DeliveryState.SUPERSEDED for item in page.deliveries
+    )
 
 
 def channels(policy: Policy, person: str) -> tuple[Channel, ...]:
@@ -147,10 +220,7 @@ def _best_first(page: Page, person: str, channels: tuple[Channel, ...]) -> list[
 
 
 def _throttled(draft: Draft, page: Page, person: str, escalation: Escalation) -> bool:
-    before = any(
-        item.person == person and item.state not in (*FAILED, DeliveryState.BUNDLED)
-        for item in page.deliveries
-    )
+    before = any(item.person == person and item.state not in (*FAILED, *UNSENT) for item in page.deliveries)
     if page.severity == Severity.SEV1 and not before:
         return False
     recent = sum(
@@ -158,7 +228,7 @@ def _throttled(draft: Draft, page: Page, person: str, escalation: Escalation) ->
         for other in draft.state.pages.values()
         for item in other.deliveries
         if item.person == person
-        and item.state is not DeliveryState.BUNDLED
+        and item.state not in UNSENT
         and abs(draft.at.wall - item.wall) < THROTTLE_WINDOW
     )
     return recent >= escalation.most_per_minute
@@ -190,18 +260,54 @@ def delivered(draft: Draft, page: Page, before: Delivery, state: DeliveryState, 
     escalation = draft.policy.escalation
     stale = before.round != page.round or before.state is not DeliveryState.PENDING
     if page.state is not PageState.ACTIVE or state not in FAILED or stale or escalation is None:
+        settle(draft, page)
         return
     if not may_page(draft):
-        keep(draft, replace(page, repeat_due=draft.at.mono + RECHECK))
+        if not settle(draft, page):
+            keep(draft, replace(page, repeat_due=draft.at.mono + RECHECK))
         return
     page = keep(draft, _notify(draft, page, after.person, escalation))
-    if page.level < len(escalation.levels) - 1 and _unreachable(page, escalation):
+    if page.update:
+        settle(draft, page)
+    elif page.level < len(escalation.levels) - 1 and _unreachable(page, escalation):
         page_level(draft, climb(draft, page, "nobody_reachable"), escalation)
+
+
+def update(draft: Draft, page: Page, people: Iterable[str], escalation: Escalation) -> None:
+    """Tell these people once. The page ends when there is nobody left to tell."""
+    for person in people:
+        page = _notify(draft, page, person, escalation)
+    settle(draft, page)
+
+
+def settle(draft: Draft, page: Page) -> bool:
+    """End an update whose sendings all have their outcome, or whose channels are spent."""
+    if not page.update or page.state is not PageState.ACTIVE:
+        return False
+    if any(item.state is DeliveryState.PENDING for item in page.deliveries):
+        return False
+    end(draft, page, PageState.TOLD)
+    return True
+
+
+def end(draft: Draft, page: Page, state: PageState, *, by: str = "", via: str = "", why: str = "") -> None:
+    ended = replace(
+        page,
+        state=state,
+        acknowledged_by=by,
+        acknowledged_wall=draft.at.wall if state is PageState.ACKNOWLEDGED else 0.0,
+        deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
+        repeat_due=None,
+        escalate_due=None,
+    )
+    data: list[tuple[str, Value]] = [("state", str(state)), ("level", page.level), ("round", page.round)]
+    data += [(name, value) for name, value in (("by", by), ("via", via), ("why", why)) if value]
+    change(draft, FactKind.PAGE_ENDED, ended, *data, actor=by)
 
 
 def told(page: Page) -> int:
     """How many sendings were tried."""
-    return sum(1 for item in page.deliveries if item.state is not DeliveryState.BUNDLED)
+    return sum(1 for item in page.deliveries if item.state not in UNSENT)
 
 
 def may_page(draft: Draft) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.paging import escalation
+from controller.core.paging.paging import superseded
 from controller.model.commands import Notify
 from controller.model.encoding import decode_aggregates, fact_payload, plain
 from controller.model.events import (
@@ -17,14 +18,17 @@ from controller.model.events import (
     PageWanted,
     RunEnded,
     Started,
+    SwitchEnded,
     TimerFired,
 )
 from controller.model.facts import Counters, FactKind
 from controller.model.faults import Severity
+from controller.model.groups import Group, Phase, SwitchOutcome
 from controller.model.incidents import IncidentState
 from controller.model.pages import DeliveryState, Page, PageState
 from controller.model.policy import Escalation, EscalationLevel
 from controller.model.runs import Run, RunState
+from controller.reports.prose import Language, fact_line
 from tests.builders.paging import Pager, incident, person, policy
 
 
@@ -417,6 +421,9 @@ STEPS = st.lists(
         st.tuples(st.just("wait"), st.integers(1, 200), st.none()),
         st.tuples(st.just("lease"), st.booleans(), st.none()),
         st.tuples(st.just("want"), st.integers(1, 3), st.none()),
+        st.tuples(
+            st.just("switch"), st.just(0), st.sampled_from([SwitchOutcome.VERIFIED, SwitchOutcome.FAILED])
+        ),
     ),
     max_size=25,
 )
@@ -443,6 +450,8 @@ def test_whatever_happens_facts_give_the_state_and_every_page_ends(steps: list[t
                 sent = pager.answer(pager.commands[which], value)
             case "wait":
                 sent = pager.until(float(which))
+            case "switch":
+                sent = switched(pager, value)
             case "lease":
                 pager.state = dataclasses.replace(pager.state, lease_deadline=1e9 if which else None)
                 sent = pager.put(event=LeaseChanged(at=pager.at, deadline=pager.state.lease_deadline))
@@ -474,6 +483,181 @@ def test_whatever_happens_facts_give_the_state_and_every_page_ends(steps: list[t
         key: plain(page) for key, page in pager.state.pages.items()
     }
     assert len({command.id for command in pager.commands}) == len(pager.commands)
+
+
+def switched(pager: Pager, outcome: SwitchOutcome) -> list[Notify]:
+    """As the failover stage leaves its group, and says so."""
+    side = "backup" if outcome is SwitchOutcome.VERIFIED else "primary"
+    phase = Phase.NEEDS_PERSON if outcome is SwitchOutcome.NEEDS_PERSON else Phase.IDLE
+    group = Group(
+        name="main",
+        active=side,
+        phase=phase,
+        last_switch="SW-0001",
+        last_outcome=outcome,
+        ended_wall=pager.at.wall,
+    )
+    pager.state = dataclasses.replace(pager.state, groups=pager.state.groups.set("main", group))
+    return pager.put(
+        event=SwitchEnded(
+            at=pager.at, group="main", switch="SW-0001", run="RUN-1", step="switch", outcome=outcome
+        )
+    )
+
+
+def test_each_round_says_why_it_goes_out() -> None:
+    pager = Pager()
+    (first,) = pager.open(incident(severity=Severity.SEV2))
+    pager.answer(first, DeliveryState.SENT)
+    assert first.text.what.en.endswith("(INC-0001)")
+    pager.now += 5.0
+    (worse,) = pager.change(incident(severity=Severity.SEV1))
+    pager.answer(worse, DeliveryState.SENT)
+    assert worse.text.what.en.endswith(" - it is worse than before")
+    pager.now += 5.0
+    asked = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    (wanted,) = pager.put(event=asked)
+    pager.answer(wanted, DeliveryState.SENT)
+    assert wanted.text.what.zh.endswith(" —— 有事项需要人工")
+    pager.now += 5.0
+    (news,) = switched(pager, SwitchOutcome.VERIFIED)
+    pager.answer(news, DeliveryState.SENT)
+    assert news.text.what.en.endswith(" - verified: backup carries the calls")
+    assert news.text.what.zh.endswith(" —— 切换已验证：backup 正在承载呼叫")
+    (repeat,) = pager.until(60.0)
+    assert repeat.text.what.en.endswith(" - nobody has acknowledged yet")
+    repeats = [fact for fact in pager.facts if fact.kind is FactKind.PAGE_REPEATED]
+    reasons = ["worse", "asked", "switched", "unacknowledged"]
+    assert [fact.get("reason") for fact in repeats] == reasons
+    lines = [fact_line(fact.kind, fact.subject, "", dict(fact.data), Language.EN) for fact in repeats]
+    assert lines[0] == "PAGE-0001: paged again, time 1: it is worse than before"
+    assert lines[-1] == "PAGE-0001: paged again, time 4: nobody has acknowledged yet"
+
+
+def test_a_round_that_had_to_wait_for_the_lease_keeps_its_reason() -> None:
+    pager = Pager()
+    (first,) = pager.open(incident(severity=Severity.SEV2))
+    pager.answer(first, DeliveryState.SENT)
+    pager.now += 5.0
+    pager.state = dataclasses.replace(pager.state, lease_deadline=None)
+    assert pager.change(incident(severity=Severity.SEV1)) == []
+    pager.state = dataclasses.replace(pager.state, lease_deadline=1e9)
+    (worse,) = pager.wake()
+    assert worse.text.what.en.endswith(" - it is worse than before")
+
+
+def test_what_leaves_in_the_same_moment_leaves_once() -> None:
+    """An incident and the runbook it starts page in one step: the newer page goes, and says it is the first."""
+    pager = Pager()
+    (older,) = pager.open(incident())
+    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    (newer,) = pager.put(event=wanted)
+    assert superseded(pager.state, older)
+    assert not superseded(pager.state, newer)
+    assert newer.text.need.en == "Needed: Sign"
+    assert newer.text.what.en.endswith("(INC-0001)")
+    assert [item.state for item in pager.page().deliveries] == [
+        DeliveryState.SUPERSEDED,
+        DeliveryState.PENDING,
+    ]
+
+
+def test_repeats_that_come_due_together_go_to_one_person_once() -> None:
+    pager = Pager()
+    for number in (1, 2, 3):
+        for command in pager.open(incident(number)):
+            pager.answer(command, DeliveryState.SENT)
+    (repeat,) = pager.wake()
+    assert repeat.text.need.en.endswith("(2 more waiting for an acknowledgement)")
+    held = [
+        page.id
+        for page in pager.state.pages.values()
+        if page.deliveries[-1].state is DeliveryState.SUPERSEDED
+    ]
+    assert len(held) == 2
+    pager.answer(repeat, DeliveryState.SENT)
+    told = [repeat.page]
+    for _ in range(2):
+        sent = pager.until(60.0)
+        for command in sent:
+            pager.answer(command, DeliveryState.SENT)
+        told += [command.page for command in sent if command.person == "li"]
+    assert sorted(told) == ["PAGE-0001", "PAGE-0002", "PAGE-0003"], "each has its turn"
+
+
+def test_a_graver_page_is_never_superseded_by_a_milder_one() -> None:
+    pager = Pager()
+    for number, severity in ((1, Severity.SEV2), (2, Severity.SEV1)):
+        for command in pager.open(incident(number, severity=severity)):
+            pager.answer(command, DeliveryState.SENT)
+    assert [command.page for command in pager.wake()] == ["PAGE-0002"]
+
+
+def test_a_verified_switch_is_told_at_once_to_those_who_acknowledged_too() -> None:
+    pager = Pager()
+    (first,) = pager.open(incident())
+    pager.answer(first, DeliveryState.SENT)
+    acknowledge(pager)
+    pager.now += 2.0
+    (news,) = switched(pager, SwitchOutcome.VERIFIED)
+    assert (news.person, news.page, news.link) == ("li", "PAGE-0002", False)
+    assert news.text.what.en.endswith(" - verified: backup carries the calls")
+    assert news.text.need.en == "Needed: nothing now; repair the old side before any failback"
+    pager.answer(news, DeliveryState.SENT)
+    assert pager.page(2).state is PageState.TOLD
+    assert pager.until(3600.0) == [], "nobody is asked to acknowledge it"
+
+
+def test_an_update_tries_every_channel_and_then_ends() -> None:
+    pager = Pager()
+    (first,) = pager.open(incident())
+    pager.answer(first, DeliveryState.SENT)
+    acknowledge(pager)
+    pager.now += 2.0
+    (robot,) = switched(pager, SwitchOutcome.VERIFIED)
+    (mail,) = pager.answer(robot, DeliveryState.FAILED)
+    assert (mail.person, mail.channel) == ("li", "mail")
+    assert pager.until(3600.0) == []
+    assert pager.page(2).state is PageState.TOLD
+    assert [item.state for item in pager.page(2).deliveries] == [DeliveryState.FAILED] * 2
+
+
+@pytest.mark.parametrize(
+    "outcome", [SwitchOutcome.COMPENSATED, SwitchOutcome.FAILED, SwitchOutcome.NEEDS_PERSON]
+)
+def test_a_switch_that_failed_pages_again_after_the_acknowledgement(outcome: SwitchOutcome) -> None:
+    pager = Pager()
+    pager.open(incident())
+    acknowledge(pager)
+    pager.now += 2.0
+    (command,) = switched(pager, outcome)
+    assert (command.page, command.link) == ("PAGE-0002", True)
+    assert " - the switch ended: " in command.text.what.en
+    failed = Run(id="RUN-1", runbook="failover", revision="", state=RunState.NEEDS_PERSON)
+    pager.state = dataclasses.replace(pager.state, runs=pager.state.runs.set("RUN-1", failed))
+    ended = RunEnded(
+        at=pager.at, run="RUN-1", incident="INC-0001", runbook="failover", succeeded=False, outcome="x"
+    )
+    assert pager.put(event=ended) == [], "its run says the same"
+    assert pager.page(2).state is PageState.ACTIVE
+
+
+@pytest.mark.parametrize("outcome", [SwitchOutcome.REFUSED, SwitchOutcome.SHADOWED])
+def test_a_switch_that_did_not_happen_is_no_news(outcome: SwitchOutcome) -> None:
+    pager = Pager()
+    pager.open(incident())
+    pager.now += 2.0
+    assert switched(pager, outcome) == []
+
+
+def test_a_switch_nobody_was_paged_for_or_after_its_end_is_no_news() -> None:
+    pager = Pager()
+    assert switched(pager, SwitchOutcome.VERIFIED) == []
+    pager.open(incident())
+    acknowledge(pager)
+    over = incident(state=IncidentState.MITIGATED, mitigated_wall=pager.at.wall - 1.0)
+    pager.change(over)
+    assert switched(pager, SwitchOutcome.VERIFIED) == [], "callers were well before it"
 
 
 def test_an_incident_that_is_not_there_is_nothing() -> None:
