@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from immutables import Map
+
 from controller.core.step import step
-from controller.model.commands import Command
+from controller.model.commands import Command, Notify
 from controller.model.events import RunWanted
 from controller.model.facts import FactKind
 from controller.model.groups import Refusal
 from controller.model.runs import RunState
 from controller.model.state import Decision
+from tests.builders.paging import policy as paging_policy
 from tests.builders.rehearsing import read_runbook
-from tests.builders.running import GROUP, Stage
+from tests.builders.running import GROUP, Stage, act, incident, runbook
 
 WANTED_FAULT = "PlatformDead:primary"
 
@@ -52,3 +57,21 @@ def test_without_arming_the_switch_is_shadowed_and_so_is_its_run() -> None:
 
 def disruptive(decision: Decision) -> list[Command]:
     return [item for item in decision.commands if getattr(item, "disruptive", False)]
+
+
+def test_pages_of_one_moment_leave_as_one() -> None:
+    """A runbook that asks twice in a row: the newer page leaves, and the record tells of both."""
+    asking = runbook(
+        act("ask", "page", zh="看一看", en="Look"), act("ask-again", "page", zh="签字", en="Sign"), name="ask"
+    )
+    stage = Stage(asking)
+    told = paging_policy()
+    policy = replace(stage.policy, people=told.people, escalation=told.escalation)
+    opened = incident()
+    state = replace(stage.state, incidents=Map({opened.id: opened}))
+    event = replace(wanted(stage), runbook="ask", incident=opened.id)
+    decision = step(state, event, policy)
+    sent = [command for command in decision.commands if isinstance(command, Notify)]
+    assert [command.text.need.en.startswith("Needed: Sign") for command in sent] == [True]
+    recorded = [fact.get("command") for fact in decision.facts if fact.kind is FactKind.PAGE_SENT]
+    assert len(recorded) == 2 and recorded[-1] == sent[0].id
