@@ -176,7 +176,7 @@ class Journal(Protocol):
 
     async def record(self, facts: Sequence[Fact]) -> Sequence[Entry]:
         """One commit for all of them: durable (fsync) when it returns. Raises StoreError or StoreFull and then
-        nothing was recorded."""
+        nothing was recorded; ChainBroken when nobody knows what was, and the process must end and recover."""
 
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         """Oldest first."""

@@ -16,7 +16,7 @@ from controller.engine.dispatch import Dispatcher
 from controller.engine.recovery import restore, succeeded, succession
 from controller.engine.replication import Replica
 from controller.model.commands import Command, RunLadder
-from controller.model.errors import CoordinationError, StoreError
+from controller.model.errors import ChainBroken, CoordinationError, StoreError
 from controller.model.events import (
     Event,
     HealthChanged,
@@ -172,7 +172,8 @@ class Engine:
         return lambda: self._subscribers.remove(listener)
 
     async def run(self) -> None:
-        """Until cancelled. A defect in a stage stops the engine: a half-folded state is never acted on."""
+        """Until cancelled. A defect in a stage stops the engine: a half-folded state is never acted on. So does
+        ChainBroken: with a journal that does not hold what this state came of, only a new start can tell what is true."""
         while True:
             if not self._urgent and not self._ordinary:
                 self._wakeup.clear()
@@ -229,6 +230,9 @@ class Engine:
         if recorded:
             try:
                 entries = await self._journal.record(recorded)
+            except ChainBroken as error:
+                self._refuse(batch, error)
+                raise
             except StoreError as error:
                 await self._wait_for_journal(batch, error)
                 return
@@ -305,12 +309,8 @@ class Engine:
                 "journal unavailable, observing only: %s", error, extra={"action": "journal_unavailable"}
             )
         self.counters.journal_failures += 1
-        kept: list[_Waiting] = []
-        for waiting in batch:
-            if waiting.reply is None:
-                kept.append(waiting)
-            elif not waiting.reply.done():
-                waiting.reply.set_exception(StoreError(f"not done, the journal can't be written: {error}"))
+        self._refuse(batch, error)
+        kept = [waiting for waiting in batch if waiting.reply is None]
         await asyncio.sleep(JOURNAL_RETRY)
         at = self._clock.now()
         gap = TimerFired(at=at, gap=at.mono - self._failing_since)
@@ -319,6 +319,12 @@ class Engine:
             [_Waiting(gap, None), *(_Waiting(replace(each.event, at=at), each.reply) for each in again)]
         )
         self._ordinary = deque(_newest(self._ordinary))
+
+    @staticmethod
+    def _refuse(batch: Sequence[_Waiting], error: StoreError) -> None:
+        for waiting in batch:
+            if waiting.reply is not None and not waiting.reply.done():
+                waiting.reply.set_exception(StoreError(f"not done, the journal can't be written: {error}"))
 
     def _try_journal_later(self) -> None:
         """Only a commit proves that the journal works again. Where nothing asks for one, the gap is reported until it

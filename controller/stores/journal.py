@@ -43,7 +43,8 @@ class SqliteJournal:
 
     `tail` newest entries are verified at start. `size_limit` in bytes caps the file (0: the disk is the limit).
     A process killed at any moment loses nothing that `record` returned; neither does a power cut, if the disk
-    keeps what fsync said.
+    keeps what fsync said. After a failed write nothing is acknowledged until the file was opened again and found to
+    end where we hold that it ends; where it doesn't, `record` raises ChainBroken from then on.
     """
 
     def __init__(self, path: Path, node: str, *, tail: int = 1000, size_limit: int = 0) -> None:
@@ -59,6 +60,8 @@ class SqliteJournal:
         self._lock: int | None = None
         self._anchor: int | None = None
         self._failure: StoreError | None = None
+        self._file: tuple[int, int] | None = None  # which one we opened
+        self._log_file: tuple[int, int] | None = None
         self._unfolded = 0  # bytes of payload since the last checkpoint
 
     @property
@@ -116,11 +119,11 @@ class SqliteJournal:
         try:
             self._take_lock()
             self._make_file()
-            self._connection = connection = journal_file.connect(self._path)
-            if self._size_limit:
-                connection.execute(f"PRAGMA max_page_count={self._size_limit // journal_file.PAGE_SIZE}")
+            self._connection = connection = self._connect()
             with journal_file.mapped(self._path):
-                return self._recover(connection)
+                self._head = self._newest(connection) or beginning(self._node)
+                self._check_anchor(connection)
+                return Recovered(self._read_aggregates(connection), self._head.sequence, self._head.digest)
         except BaseException:
             self._release()
             raise
@@ -155,9 +158,18 @@ class SqliteJournal:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+        self._file = _identity(self._path)
         self._anchor = os.open(self._anchor_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def _recover(self, connection: sqlite3.Connection) -> Recovered:
+    def _connect(self) -> sqlite3.Connection:
+        connection = journal_file.connect(self._path)
+        self._log_file = _identity(self._log_path)
+        if self._size_limit:
+            connection.execute(f"PRAGMA max_page_count={self._size_limit // journal_file.PAGE_SIZE}")
+        return connection
+
+    def _newest(self, connection: sqlite3.Connection) -> Head | None:
+        """The head, once the tail before it is found to hold; None for a journal without entries."""
         newest = journal_file.read_newest(connection, self._tail)
         head = journal_file.read_head(connection)
         last = head_of(newest[-1]) if newest else None
@@ -171,10 +183,7 @@ class SqliteJournal:
                 raise ChainBroken(f"{self._path}: {'; '.join(problems[:5])}")
         if head is not None and head.node != self._node:
             raise StoreError(f"{self._path}: it is the journal of node {head.node!r}, not of {self._node!r}")
-        self._head = head or beginning(self._node)
-        self._check_anchor(connection)
-        aggregates = self._read_aggregates(connection)
-        return Recovered(aggregates, self._head.sequence, self._head.digest)
+        return head
 
     def _read_aggregates(self, connection: sqlite3.Connection) -> list[Aggregate]:
         """The live state. Each aggregate must be what the entry that set it says."""
@@ -198,6 +207,11 @@ class SqliteJournal:
             if aggregate is not None:
                 aggregates.append(aggregate)
         return aggregates
+
+    @property
+    def _log_path(self) -> Path:
+        """SQLite's write-ahead log: what is not folded into the file yet."""
+        return self._path.with_name(self._path.name + "-wal")
 
     # The anchor: the head, in a file of its own. It shows what the chain can't: a journal that lost its tail.
 
@@ -258,7 +272,6 @@ class SqliteJournal:
                 self._checkpoint()
 
     def _commit(self, requests: list[_Request]) -> None:
-        assert self._connection is not None
         head, linked = self._head, list[Linked]()
         answers: list[tuple[_Request, Sequence[Entry] | StoreError]] = []
         for request in requests:
@@ -292,34 +305,79 @@ class SqliteJournal:
                 _log.warning("nobody waits for a commit", extra={"action": "journal.abandoned"})
 
     def _transact(self, linked: Sequence[Linked]) -> None:
-        assert self._connection is not None
-        if self._failure is not None:
+        """Raises StoreFull or StoreError when nothing was recorded, ChainBroken when that can't be said any more."""
+        if isinstance(self._failure, ChainBroken):
             raise self._failure
         try:
+            if self._failure is not None:
+                self._reopen()
+            connection = self._connection
+            assert connection is not None
+            self._check_place()
             with journal_file.mapped(self._path):
-                self._connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
                 try:
-                    journal_file.append(self._connection, linked)
-                    self._connection.execute("COMMIT")
+                    journal_file.append(connection, linked)
+                    connection.execute("COMMIT")
                 except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                     raise
+            self._check_place()
         except StoreFull:
+            raise
+        except ChainBroken as error:
+            self._failure = error
             raise
         except StoreError as error:
             # After a failed write or fsync nobody knows what is on the disk (the kernel may have dropped the dirty
-            # pages and will say so only once): going on could acknowledge what is lost. Opening again finds out.
-            self._failure = StoreError(f"{error}; the journal takes nothing more until it is opened again")
+            # pages and will say so only once): going on could acknowledge what is lost.
+            self._failure = StoreError(f"{error}; the journal takes nothing until it could be opened again")
             raise self._failure from error
         self._head = head_of(linked[-1].entry)
         self._unfolded += sum(len(entry.payload) for entry, _ in linked)
         self._write_anchor()
 
+    def _reopen(self) -> None:
+        """Go on after a failure, if the file ends where we hold that it ends. Everything acknowledged is written into the
+        file and synced anew first: what a disk took before it failed is then on it whatever became of its log.
+
+        Raises ChainBroken when the file is not what we hold: what was decided meanwhile was decided on another past, so
+        the process must end and recover from what is there. Raises StoreError while the disk still fails.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        _require(self._path, self._file)
+        self._connection = connection = self._connect()
+        with journal_file.mapped(self._path):
+            if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise StoreError(f"{self._path}: a reader holds its log")
+            found = self._newest(connection) or beginning(self._node)
+        if found != self._head:
+            raise ChainBroken(
+                f"{self._path}: after a failure it ends at sequence {found.sequence}, not at {self._head.sequence}"
+            )
+        _log.warning(
+            "opened again after: %s",
+            self._failure,
+            extra={"action": "journal.reopened", "sequence": found.sequence},
+        )
+        self._failure = None
+
+    def _check_place(self) -> None:
+        """SQLite goes on writing to a file that was removed or replaced: every entry would be gone with the process.
+
+        Raises ChainBroken for that, StoreError when the place can't be looked at.
+        """
+        _require(self._path, self._file)
+        _require(self._log_path, self._log_file)
+
     def _checkpoint(self) -> None:
         """Fold the write-ahead log into the file; a failure leaves it in the log, which is as good."""
-        assert self._connection is not None
         self._unfolded = 0
+        if self._connection is None:  # it could not be opened again
+            return
         try:
             with journal_file.mapped(self._path):
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -334,6 +392,22 @@ class SqliteJournal:
             if descriptor is not None:
                 os.close(descriptor)
         self._anchor = self._lock = None
+
+
+def _require(path: Path, opened: tuple[int, int] | None) -> None:
+    if _identity(path) != opened:
+        raise ChainBroken(f"{path}: the file was removed or replaced while it was in use")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None when there is no such file. Raises StoreError."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    return found.st_dev, found.st_ino
 
 
 def _resolve(answers: list[tuple[_Request, Sequence[Entry] | StoreError]]) -> None:

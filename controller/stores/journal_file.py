@@ -45,13 +45,13 @@ _COLUMNS = "sequence, node, wall, kind, incident, drill, payload, payload_hash, 
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit: transactions are begun by name. Raises StoreError.
+    """A connection to a file that exists, in autocommit: transactions are begun by name. Raises StoreError.
 
     synchronous=FULL makes every commit durable in WAL mode; a reader never blocks the writer.
     """
     with mapped(path):
         connection = sqlite3.connect(
-            f"file:{path.absolute().as_posix().replace('?', '%3f').replace('#', '%23')}?mode={'ro' if read_only else 'rwc'}",
+            f"file:{path.absolute().as_posix().replace('?', '%3f').replace('#', '%23')}?mode={'ro' if read_only else 'rw'}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,

@@ -15,7 +15,7 @@ from controller.engine.dispatch import Dispatcher
 from controller.engine.loop import Engine
 from controller.model.commands import Notify, RunAction
 from controller.model.drills import Objective, Scenario
-from controller.model.errors import StoreError, StoreFull
+from controller.model.errors import ChainBroken, StoreError, StoreFull
 from controller.model.events import (
     DrillRequested,
     Event,
@@ -203,6 +203,14 @@ async def test_what_happened_while_the_journal_failed_is_folded_afterwards(bench
     assert bench.engine.snapshot.state.gap_until > 0, (
         "after an outage of the journal the node only observes first"
     )
+
+
+async def test_a_journal_that_is_not_what_this_state_came_of_ends_the_engine(bench: Bench) -> None:
+    bench.journal.platter.failing = ChainBroken("it ends at sequence 7, not at 6")
+    with pytest.raises(StoreError, match="not done"):
+        await bench.engine.ask(bench.hold())
+    with pytest.raises(ChainBroken, match="sequence 7"):
+        await asyncio.wait_for(asyncio.shield(bench.task), 5)
 
 
 async def test_the_state_s_earliest_deadline_wakes_the_engine(bench: Bench) -> None:

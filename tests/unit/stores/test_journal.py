@@ -7,11 +7,14 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -384,16 +387,97 @@ async def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
         await SqliteJournal(tmp_path / "journal.sqlite", "here").open()
 
 
-async def test_after_a_failed_write_nothing_more_is_acknowledged(path: Path) -> None:
+async def test_after_a_failed_write_a_file_that_does_not_hold_is_not_gone_on_with(path: Path) -> None:
     journal = SqliteJournal(path, "here")
     await journal.open()
     await journal.record([note()])
     tamper(path, "DROP TABLE head")  # the next commit fails half way
-    with pytest.raises(StoreError, match="until it is opened again"):
+    with pytest.raises(StoreError, match="until it could be opened again"):
         await journal.record([note("half")])
-    with pytest.raises(StoreError, match="until it is opened again"):
-        await journal.record([note("later")])
+    for _ in range(2):
+        with pytest.raises(ChainBroken, match="its head is sequence 0 and its newest entry 1"):
+            await journal.record([note("later")])
     assert [entry.sequence async for entry in journal.entries()] == [1]
+    await journal.close()
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """Every write past `size` octets of any file fails, as on a disk that broke: SQLite calls it an I/O error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_a_disk_that_fails_and_comes_back_is_gone_on_with(path: Path) -> None:
+    journal = SqliteJournal(path, "here")
+    await journal.open()
+    await journal.record([note("x" * 3_000_000)])
+    size = path.with_name(path.name + "-wal").stat().st_size
+    with no_file_longer_than(size + 9000):
+        with pytest.raises(StoreError, match="I/O error.*until it could be opened again"):
+            await journal.record([note("y" * 100_000)])
+        with pytest.raises(StoreError, match="I/O error"):
+            await journal.record([dataclasses.replace(note("y" * 4_000_000), changed=(HOLD,))])
+        assert journal.head.sequence == 1
+    entries = await journal.record([note("after"), note("more")])
+    assert [entry.sequence for entry in entries] == [2, 3]
+    assert await journal.verify() == []
+    await journal.close()
+    again = SqliteJournal(path, "here")
+    assert (await again.open()).head == entries[-1].digest
+    await again.close()
+
+
+async def test_what_a_failed_commit_left_on_the_disk_after_all_ends_the_process(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk took a commit that it then called failed: the state in memory no longer follows from the journal."""
+    journal = SqliteJournal(path, "here")
+    await journal.open()
+    await journal.record([note()])
+    looks = iter([None, StoreError("it can't be looked at")])
+
+    def fails_after_the_commit() -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_check_place", fails_after_the_commit)
+        with pytest.raises(StoreError, match="can't be looked at"):
+            await journal.record([note("taken after all")])
+    with pytest.raises(ChainBroken, match="it ends at sequence 2, not at 1"):
+        await journal.record([note("next")])
+    await journal.close()
+    again = SqliteJournal(path, "here")
+    assert (await again.open()).last_sequence == 2, "a new start takes it as recorded"
+    await again.close()
+
+
+@pytest.mark.parametrize("replaced", ["file", "log", "directory"])
+async def test_what_goes_to_a_file_that_is_not_there_any_more_is_not_acknowledged(
+    tmp_path: Path, replaced: str
+) -> None:
+    path = tmp_path / "data" / "journal.sqlite"
+    journal = SqliteJournal(path, "here")
+    await journal.open()
+    await journal.record([note()])
+    match replaced:
+        case "file":
+            shutil.copy(path, tmp_path / "copy")
+            os.replace(tmp_path / "copy", path)
+        case "log":
+            path.with_name(path.name + "-wal").unlink()
+        case _:
+            path.parent.rename(tmp_path / "moved")
+            path.parent.mkdir()
+    for _ in range(2):
+        with pytest.raises(ChainBroken, match="removed or replaced"):
+            await journal.record([note("lost")])
+    assert journal.head.sequence == 1
     await journal.close()
 
 
