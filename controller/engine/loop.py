@@ -29,6 +29,7 @@ from controller.model.events import (
     VantageBeat,
 )
 from controller.model.facts import Entry, Fact
+from controller.model.moments import Moment
 from controller.model.policy import Policy
 from controller.model.state import State
 from controller.ports import Clock, Journal
@@ -316,7 +317,7 @@ class Engine:
         gap = TimerFired(at=at, gap=at.mono - self._failing_since)
         again = _newest([*kept, *self._urgent])
         self._urgent = deque(
-            [_Waiting(gap, None), *(_Waiting(replace(each.event, at=at), each.reply) for each in again)]
+            [_Waiting(gap, None), *(_Waiting(_dated(each.event, at), each.reply) for each in again)]
         )
         self._ordinary = deque(_newest(self._ordinary))
 
@@ -361,6 +362,12 @@ class Engine:
         self._timer = None
         at = self._clock.now()
         self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
+
+
+def _dated(event: Event, at: Moment) -> Event:
+    """As it is folded after an outage of the journal: what was asked for or came about counts from now on, what was seen
+    stays as old as it is, or it would pass for fresh evidence."""
+    return event if isinstance(event, (HealthChanged, Measured)) else replace(event, at=at)
 
 
 def _newest(waiting: Iterable[_Waiting]) -> list[_Waiting]:

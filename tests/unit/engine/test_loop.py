@@ -21,6 +21,7 @@ from controller.model.events import (
     Event,
     HealthChanged,
     LeaseChanged,
+    Measured,
     OperatorPlacedHold,
     OperatorReleasedHold,
 )
@@ -203,6 +204,25 @@ async def test_what_happened_while_the_journal_failed_is_folded_afterwards(bench
     assert bench.engine.snapshot.state.gap_until > 0, (
         "after an outage of the journal the node only observes first"
     )
+
+
+async def test_what_was_seen_while_the_journal_failed_does_not_pass_for_fresh(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "JOURNAL_RETRY", 0.02)
+    key, seen = RungKey("primary", "sip"), bench.clock.now()
+    bench.journal.platter.failing = StoreError("down")
+    bench.engine.submit(
+        Measured(at=seen, vantage="a", key=key, outcome=Outcome.UP, up=True, values=(("mos", 4.2),))
+    )
+    bench.engine.submit(bench.hold())
+    await until(lambda: bench.engine.journal_failing)
+    bench.clock.offset = 100.0
+    failures = bench.engine.counters.journal_failures
+    await until(lambda: bench.engine.counters.journal_failures > failures + 1)
+    bench.journal.platter.failing = None
+    await until(lambda: not bench.engine.journal_failing and bench.engine.waiting == 0)
+    assert bench.engine.snapshot.state.measurements[key].at == seen.mono
 
 
 async def test_a_journal_that_is_not_what_this_state_came_of_ends_the_engine(bench: Bench) -> None:
