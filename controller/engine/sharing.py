@@ -44,6 +44,7 @@ class Sharing:
         self._beat: VantageBeat | None = None
         self._news = asyncio.Event()
         self._heard: dict[str, Sighting] = {}
+        self._alive: set[str] = set()  # whose prober was seen to go on
 
     def notice(self, event: Event) -> None:
         """An event of this node's own prober."""
@@ -110,10 +111,18 @@ class Sharing:
         )
 
     def _take(self, sighting: Sighting) -> None:
+        """The first sighting of a node says nothing yet: it may be what a dead one left."""
         before = self._heard.get(sighting.vantage)
+        if before is None:
+            self._heard[sighting.vantage] = sighting._replace(words={})
+            return
+        if sighting.probes != before.probes:
+            self._alive.add(sighting.vantage)
+        elif sighting.vantage not in self._alive:
+            return
         self._heard[sighting.vantage] = sighting
         at = self._clock.now()
-        if before is None or sighting.probes != before.probes:
+        if sighting.probes != before.probes:
             self._submit(
                 VantageBeat(
                     at=at,
@@ -125,7 +134,7 @@ class Sharing:
                 )
             )
         for key, word in sighting.words.items():
-            known = None if before is None else before.words.get(key)
+            known = before.words.get(key)
             if known is not None and (known.state, known.outcome) == (word.state, word.outcome):
                 continue
             self._submit(
@@ -144,15 +153,14 @@ class Sharing:
                     note=word.note,
                 )
             )
-        if before is not None:
-            for key in before.words.keys() - sighting.words.keys():  # it began anew
-                self._submit(
-                    HealthChanged(
-                        at=at,
-                        vantage=sighting.vantage,
-                        key=key,
-                        previous=before.words[key].state,
-                        current=HealthState.UNKNOWN,
-                        outcome=before.words[key].outcome,
-                    )
+        for key in before.words.keys() - sighting.words.keys():  # it began anew
+            self._submit(
+                HealthChanged(
+                    at=at,
+                    vantage=sighting.vantage,
+                    key=key,
+                    previous=before.words[key].state,
+                    current=HealthState.UNKNOWN,
+                    outcome=before.words[key].outcome,
                 )
+            )

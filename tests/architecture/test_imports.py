@@ -24,6 +24,7 @@ ROOMS = {
     "notifiers",
     "stores",
     "leases",
+    "etcd",
     "agent",
     "reports",
     "web",
@@ -44,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actions": {"model", "ports", "sip"},
     "notifiers": {"model", "ports", "sip"},
     "stores": {"model", "ports"},
-    "leases": {"model", "ports"},
+    "leases": {"model", "ports", "etcd"},
+    "etcd": {"model"},  # errors only
     "agent": {"model", "sip"},
     "reports": {"model", "core"},  # of core only `timeline`: phases and outage, computed once
     "web": {"model", "engine", "reports"},  # of engine only `desk` and `loop`'s snapshot

@@ -89,6 +89,8 @@ async def nodes(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Node, No
     first.start()
     second.start()
     await until(lambda: len(board.readers) == 2)
+    first.beat(0)  # the first sighting says nothing yet
+    await until(lambda: "a" in board.newest)
     yield first, second, board
     await first.stop()
     await second.stop()
@@ -136,9 +138,26 @@ async def test_what_no_failover_waits_for_is_not_shared(nodes: tuple[Node, Node,
 
 async def test_nothing_is_vouched_for_before_the_prober_beat(nodes: tuple[Node, Node, Board]) -> None:
     first, _, board = nodes
-    first.says(HealthState.DOWN)
+    fresh = Node(board, "c", 0.0)
+    fresh.start()
+    fresh.says(HealthState.DOWN)
     await asyncio.sleep(0.02)
-    assert "a" not in board.newest
+    assert "c" not in board.newest
+    await fresh.stop()
+
+
+async def test_what_a_dead_node_left_behind_is_no_word(nodes: tuple[Node, Node, Board]) -> None:
+    first, _, board = nodes
+    first.beat(1)
+    first.says(HealthState.DOWN)
+    await until(lambda: bool(board.newest["a"].words))
+    await first.stop()
+    late = Node(board, "c", 0.0)
+    late.start()
+    await until(lambda: len(board.readers) == 2)
+    await asyncio.sleep(0.02)
+    assert late.heard == []
+    await late.stop()
 
 
 async def test_a_node_that_comes_back_to_the_store_is_heard_again(nodes: tuple[Node, Node, Board]) -> None:
@@ -161,6 +180,6 @@ async def test_a_rung_that_is_no_longer_spoken_of_is_unknown(nodes: tuple[Node, 
     await first.stop()
     again = Node(board, "a", 0.0)
     again.start()
-    again.beat(1)
+    again.beat(2)
     await until(lambda: second.words()[-1] == ("a", HealthState.UNKNOWN))
     await again.stop()
