@@ -68,7 +68,10 @@ class ProbeKinds:
 
     def drain(self) -> None:
         for kind in self._mass.values():
-            kind.drain()
+            try:
+                kind.drain()
+            except Exception as error:
+                self.raised(kind, error)
 
     def counters(self) -> Iterator[tuple[str, Mapping[str, int]]]:
         """Kind and its counters."""
@@ -109,6 +112,11 @@ class ProbeKinds:
         note = f"{watch.kind} raised {type(error).__name__}: {error}"
         self.complain(f"{watch.kind} {type(error).__name__}", note)
         return void(watch.key, sent_at, time.monotonic(), note)
+
+    def raised(self, kind: MassProbe, error: Exception) -> None:
+        """A mass kind raised where no one target is concerned."""
+        name = type(kind).__name__
+        self.complain(f"{name} {type(error).__name__}", f"{name} raised {type(error).__name__}: {error}")
 
     def complain(self, about: str, message: str) -> None:
         """Log the first of its kind only."""

@@ -22,6 +22,7 @@ class Extra:
 
     watch: Watch
     ladder: LadderRun | None = None
+    finished: bool = False
 
 
 Launch = Callable[[Extra, float], None]

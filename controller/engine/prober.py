@@ -57,7 +57,7 @@ class LocalProber:
         self._clock = clock
         self._kinds = ProbeKinds(probe_factory)
         self._outbox = Outbox()
-        self._flights = Flights(self.meter)
+        self._flights = Flights(self.meter, self._broke, self._kinds.raised)
         self._wheels: dict[float, TimingWheel[Watch]] = {}
         self._watches: dict[RungKey, Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -295,7 +295,7 @@ class LocalProber:
                 self._finished(ticket, self._kinds.defective(watch, sent_at, error))
                 return True
             if not flight.done:
-                self._flights.track(mass, flight, timeout, watch.resends)
+                self._flights.track(mass, flight, ticket, timeout, watch.resends)
             return True
         if len(self._tasks) >= MOST_TASKS:
             self.counters.skipped += 1
@@ -312,9 +312,16 @@ class LocalProber:
         self._take(ticket, await self._kinds.run(watch, timeout, self.meter.worst_since))
 
     def _finished(self, ticket: object, result: ProbeResult) -> None:
-        """A mass probe came to its end."""
-        self._mass_flying -= 1
-        self._take(ticket, result)
+        """A mass probe came to its end. One that its kind had failed to finish may do so late: it is over already."""
+        if not _over(ticket):
+            self._mass_flying -= 1
+            self._take(ticket, result)
+
+    def _broke(self, ticket: object, sent_at: float, error: Exception) -> None:
+        """A mass kind raised where it had to finish a probe: nobody else would, and its target never be probed again."""
+        assert isinstance(ticket, (Watch, Extra))
+        watch = ticket if isinstance(ticket, Watch) else ticket.watch
+        self._finished(ticket, self._kinds.defective(watch, sent_at, error))
 
     def _take(self, ticket: object, result: ProbeResult) -> None:
         self.counters.probes += 1
@@ -324,6 +331,7 @@ class LocalProber:
             watch.flying = 0
         else:
             assert isinstance(ticket, Extra)
+            ticket.finished = True
             watch, ladder = ticket.watch, ticket.ladder
         if result.note or result.values:
             result = printable(result)
@@ -361,3 +369,11 @@ class LocalProber:
         if self._loop is None:
             raise RuntimeError("the prober was not started")
         return self._loop
+
+
+def _over(ticket: object) -> bool:
+    """Whether the result of a probe with this ticket was taken."""
+    if type(ticket) is Watch:
+        return not ticket.flying
+    assert isinstance(ticket, Extra)
+    return ticket.finished

@@ -65,9 +65,18 @@ class Kind:
     def close(self) -> None: ...
 
 
+def flights_of(meter: LagMeter | None = None) -> Flights:
+    """With nothing that raises."""
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    return Flights(meter or LagMeter(), never, never)
+
+
 def test_nothing_is_given_up_before_its_time() -> None:
-    flights, kind, flight = Flights(LagMeter()), Kind(), Paper(1.0)
-    flights.track(kind, flight, 0.5, ())
+    flights, kind, flight = flights_of(), Kind(), Paper(1.0)
+    flights.track(kind, flight, None, 0.5, ())
     assert flights.next_due() == 1.5
     flights.sweep(1.49)
     assert flight.given_up is None
@@ -77,16 +86,16 @@ def test_nothing_is_given_up_before_its_time() -> None:
 
 
 def test_sockets_are_drained_before_anything_expires() -> None:
-    flights, kind, flight = Flights(LagMeter()), Kind(), Paper(1.0)
-    flights.track(kind, flight, 0.5, ())
+    flights, kind, flight = flights_of(), Kind(), Paper(1.0)
+    flights.track(kind, flight, None, 0.5, ())
     kind.waiting.append(flight)
     flights.sweep(9.0)
     assert kind.drained == 1 and flight.done and flight.given_up is None
 
 
 def test_a_late_timer_voids_the_probe() -> None:
-    flights, kind, flight = Flights(LagMeter()), Kind(), Paper(1.0)
-    flights.track(kind, flight, 0.4, ())
+    flights, kind, flight = flights_of(), Kind(), Paper(1.0)
+    flights.track(kind, flight, None, 0.4, ())
     flights.sweep(1.4 + 0.11)
     assert flight.given_up is not None and "lagged" in flight.given_up[1]
     assert flights.voided == 1
@@ -94,11 +103,11 @@ def test_a_late_timer_voids_the_probe() -> None:
 
 def test_a_lag_while_it_was_in_the_air_voids_the_probe_and_an_earlier_one_does_not() -> None:
     meter, kind = LagMeter(), Kind()
-    flights = Flights(meter)
+    flights = flights_of(meter)
     meter.record(1.0, 0.3)
     early, late = Paper(0.9), Paper(1.1)
-    flights.track(kind, early, 0.4, ())
-    flights.track(kind, late, 0.4, ())
+    flights.track(kind, early, None, 0.4, ())
+    flights.track(kind, late, None, 0.4, ())
     flights.sweep(1.31)
     flights.sweep(1.51)
     assert early.given_up is not None and "lagged 300 ms" in early.given_up[1]
@@ -106,18 +115,18 @@ def test_a_lag_while_it_was_in_the_air_voids_the_probe_and_an_earlier_one_does_n
 
 
 def test_our_own_overflow_voids_the_probe() -> None:
-    flights, kind, flight = Flights(LagMeter()), Kind(), Paper(1.0)
+    flights, kind, flight = flights_of(), Kind(), Paper(1.0)
     kind.overflowed_at = 1.2
-    flights.track(kind, flight, 0.4, ())
+    flights.track(kind, flight, None, 0.4, ())
     flights.sweep(1.4)
     assert flight.given_up is not None and "overflowed" in flight.given_up[1]
 
 
 def test_copies_go_out_in_time_unless_answered() -> None:
-    flights, kind = Flights(LagMeter()), Kind()
+    flights, kind = flights_of(), Kind()
     silent, answered, just_answered = Paper(1.0), Paper(1.0), Paper(1.0)
     for flight in (silent, answered, just_answered):
-        flights.track(kind, flight, 1.0, (0.04, 0.5))
+        flights.track(kind, flight, None, 1.0, (0.04, 0.5))
     answered.done = True
     kind.waiting.append(just_answered)
     assert flights.next_due() == 1.04
@@ -128,11 +137,52 @@ def test_copies_go_out_in_time_unless_answered() -> None:
 
 
 def test_no_copy_after_the_timeout_of_a_hurried_ladder() -> None:
-    flights, kind, flight = Flights(LagMeter()), Kind(), Paper(1.0)
-    flights.track(kind, flight, 0.3, (0.04, 0.5))
+    flights, kind, flight = flights_of(), Kind(), Paper(1.0)
+    flights.track(kind, flight, None, 0.3, (0.04, 0.5))
     flights.sweep(1.04)
     flights.sweep(1.3)
     assert flights.next_due() is None and flight.copies == [1.04]
+
+
+def test_a_kind_that_raises_keeps_nothing_in_the_air() -> None:
+    @dataclass(eq=False)
+    class Stuck(Paper):
+        def resend(self, now: float) -> None:
+            raise OSError("no copy")
+
+        def give_up(self, now: float, void: str) -> None:
+            raise RuntimeError("no end")
+
+    broken: list[tuple[object, float, str]] = []
+    complaints: list[str] = []
+    flights = Flights(
+        LagMeter(),
+        lambda ticket, sent_at, error: broken.append((ticket, sent_at, str(error))),
+        lambda kind, error: complaints.append(str(error)),
+    )
+    kind = Kind()
+    other = Paper(1.0)
+    flights.track(kind, Stuck(1.0), "stuck", 0.5, (0.1,))
+    flights.track(kind, other, "other", 0.5, (0.1,))
+    flights.sweep(1.1)
+    flights.sweep(1.5)
+    assert broken == [("stuck", 1.0, "no end")] and complaints == ["no copy"]
+    assert other.copies == [1.1] and other.given_up == (1.5, "")
+    assert flights.next_due() is None and flights.given_up == 2
+
+
+def test_a_socket_that_cannot_be_drained_voids_what_is_missing() -> None:
+    class Jammed(Kind):
+        def drain(self) -> None:
+            raise OSError("jammed")
+
+    complaints: list[str] = []
+    flights = Flights(LagMeter(), lambda *_: None, lambda kind, error: complaints.append(str(error)))
+    flight = Paper(1.0)
+    flights.track(Jammed(), flight, None, 0.5, ())
+    flights.sweep(1.5)
+    assert flight.given_up is not None and "could not be read" in flight.given_up[1]
+    assert flights.voided == 1 and complaints == ["jammed"]
 
 
 KEY = RungKey("a", "call")

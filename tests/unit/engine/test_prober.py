@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from controller.engine.clock import SystemClock
 from controller.engine.prober import LocalProber
 from controller.model.events import Event, HealthChanged, LadderFinished
@@ -36,7 +38,8 @@ class Scripted:
 
 
 class Clumsy(SipOptions):
-    """A mass kind that raises: at sending from some target's second probe on, and each time it is drained."""
+    """A mass kind that raises: at sending from some target's second probe on, and each time it is drained. What is not
+    answered it never finishes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,6 +54,9 @@ class Clumsy(SipOptions):
     def drain(self) -> None:
         super().drain()
         raise RuntimeError("no drain")
+
+    def give_up(self, transaction: Any, now: float, void: str) -> None:
+        raise RuntimeError("no end")
 
 
 KINDS = {"scripted": Scripted, "sip_options": SipOptions, "clumsy": Clumsy}
@@ -126,11 +132,11 @@ async def test_what_a_target_says_can_always_be_shown() -> None:
     assert changed.note == result.note
 
 
-async def test_a_mass_kind_that_raises_stops_nobodys_probes() -> None:
+async def test_a_mass_kind_that_raises_stops_nobodys_probes(caplog: pytest.LogCaptureFixture) -> None:
     other = RungKey("backup", "probe")
     loop = asyncio.get_running_loop()
-    complaints: list[str] = []
-    loop.set_exception_handler(lambda _, context: complaints.append(str(context.get("exception"))))
+    escaped: list[str] = []
+    loop.set_exception_handler(lambda _, context: escaped.append(str(context.get("exception"))))
     async with datagram_peer(sip_answer()) as peer:
         parameters = OptionsParameters(uri=f"sip:127.0.0.1:{peer.port}")
         targets = [Target(key, policy("clumsy", parameters, timeout=0.5)) for key in (KEY, other)]
@@ -138,7 +144,28 @@ async def test_a_mass_kind_that_raises_stops_nobodys_probes() -> None:
             async with asyncio.timeout(20):
                 while prober.statistics()["voided"] < 3 or prober.statistics()["probes"] < 12:
                     await asyncio.sleep(0.01)
-    assert set(complaints) == {"no drain"}
+    assert not escaped
+    assert [
+        record.getMessage() for record in caplog.records if getattr(record, "action", "") == "probe_defect"
+    ] == [
+        "Clumsy raised RuntimeError: no drain",
+        "clumsy raised RuntimeError: out of cheese",
+    ], "each said once"
+
+
+async def test_a_flight_that_its_kind_never_finishes_is_void_and_its_target_probed_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with datagram_peer(silence) as peer:
+        parameters = OptionsParameters(uri=f"sip:127.0.0.1:{peer.port}")
+        target = Target(RungKey("backup", "probe"), policy("clumsy", parameters))
+        async with probing(target) as (prober, _, _), asyncio.timeout(20):
+            while prober.statistics()["voided"] < 3:
+                await asyncio.sleep(0.01)
+            assert prober.statistics()["in_flight"] <= 1
+    assert [record.getMessage() for record in caplog.records if "no end" in record.getMessage()] == [
+        "clumsy raised RuntimeError: no end"
+    ]
 
 
 async def test_a_probe_that_never_ends_is_cancelled_and_void() -> None:
