@@ -109,7 +109,9 @@ def _raised(draft: Draft, key: FaultKey) -> None:
         gathering.emptied(draft, fault)
         return
     incident = gathering.gathered(draft, fault)
-    if incident.state is not IncidentState.MITIGATED:
+    if incident.state is IncidentState.MITIGATED:
+        response.leave(draft, incident, draft.state.faults[key], extent_of(draft, incident))
+    else:
         response.respond(draft, incident, extent_of(draft, incident))
 
 

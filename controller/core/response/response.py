@@ -41,6 +41,7 @@ class Withheld(StrEnum):
     ENDED = "already_tried"  # it failed; a person decides what next
     REFUSED = "refused"  # the failover stage's guards refused the switch
     SHADOWED = "shadowed"  # the group is not armed: described only
+    MITIGATED = "mitigated"  # callers feel nothing: what is left is repaired by people, in their time
 
 
 PASSING = frozenset(
@@ -96,6 +97,15 @@ def respond(draft: Draft, incident: Incident, extent: Extent) -> None:
         ):
             return
     _decided(draft, incident, choice)
+
+
+def leave(draft: Draft, incident: Incident, fault: Fault, extent: Extent) -> None:
+    """A fault joined an incident whose impact is over: say that nothing is done about it, and why. What was decided
+    before stands."""
+    choice = _by_domain(draft, fault, extent)
+    reasons = [Withheld.MITIGATED] if choice.withheld is None else [Withheld.MITIGATED, choice.withheld]
+    because = "" if choice.withheld is None else choice.because
+    _record(draft, incident, choice._replace(because=because), "none", reasons)
 
 
 def forget(draft: Draft, incident: Incident, fault: FaultKey) -> None:
@@ -183,22 +193,11 @@ def _news(previous: Response, choice: Choice) -> bool:
 
 def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
     fault = choice.fault
-    data: Values = (
-        ("fault", str(fault.key)),
-        ("runbook", choice.runbook),
-        ("response", "none" if choice.withheld else "switch" if choice.switches else "repair"),
-        ("reasons", "" if choice.withheld is None else str(choice.withheld)),
-        ("reason", choice.because),
-        ("evidence", ",".join(fault.evidence_kinds)),
-    )
     withheld = choice.withheld is not None
-    draft.record(
-        FactKind.RESPONSE_WITHHELD if withheld else FactKind.RESPONSE_CHOSEN,
-        fault.group or fault.component,
-        data=data,
-        incident=incident.id,
-        drill=incident.drill,
-    )
+    if choice.withheld is not None:
+        _record(draft, incident, choice, "none", (choice.withheld,))
+    else:
+        _record(draft, incident, choice, "switch" if choice.switches else "repair", ())
     response = Response(
         fault.key,
         choice.runbook,
@@ -219,6 +218,27 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
                 drill=incident.drill,
             )
         )
+
+
+def _record(
+    draft: Draft, incident: Incident, choice: Choice, response: str, reasons: Sequence[Withheld]
+) -> None:
+    fault = choice.fault
+    data: Values = (
+        ("fault", str(fault.key)),
+        ("runbook", choice.runbook),
+        ("response", response),
+        ("reasons", ",".join(reasons)),
+        ("reason", choice.because),
+        ("evidence", ",".join(fault.evidence_kinds)),
+    )
+    draft.record(
+        FactKind.RESPONSE_WITHHELD if reasons else FactKind.RESPONSE_CHOSEN,
+        fault.group or fault.component,
+        data=data,
+        incident=incident.id,
+        drill=incident.drill,
+    )
 
 
 def _foremost(draft: Draft, faults: Sequence[Fault], extent: Extent) -> Fault:

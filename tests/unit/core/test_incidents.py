@@ -468,6 +468,29 @@ def test_explained_from_the_journal_alone() -> None:
     assert told.severity.rule == "platform-down"
 
 
+def test_explains_why_nothing_is_done_once_callers_feel_nothing() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    switched(world, run, SwitchOutcome.VERIFIED)
+    end(world, run, RunState.SUCCEEDED)
+    healed(world)
+    world.run(5.0)
+    assert not world.faults()
+    killed(world)
+    world.run(5.0)
+    assert world.faults() == {"RedundancyLost:primary"}
+    assert only(world).state is IncidentState.MITIGATED
+    told = explain(State(node="node-a"), entries(world), only(world).id)
+    assert told.blocked == ("mitigated",)
+    withheld = [fact for fact in world.facts if fact.kind is FactKind.RESPONSE_WITHHELD]
+    assert [(fact.get("fault"), fact.get("runbook")) for fact in withheld] == [
+        ("RedundancyLost:primary", "repair-in-place")
+    ]
+    assert [wanted.runbook for wanted in world.wanted] == ["failover"], "what is left is for people"
+
+
 def test_explains_what_stood_in_the_way() -> None:
     world = world_of(calls_per_second=0.0)
     world.set(primary={"sip": "silent", "call": "silent", "live": "ignore"})
