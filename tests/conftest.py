@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-NEEDY = ("lab", "browser", "postgresql")
+NEEDY = ("lab", "browser", "postgresql", "etcd")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -231,7 +231,8 @@ class EtcdClient:
 
     async def _somewhere(self, path: str, request: Body, *, again: bool) -> Mapping[str, Any]:
         failure: CoordinationError | None = None
-        for _ in self.settings.endpoints:
+        # At least twice: a member that started again has closed the connection that was kept.
+        for _ in range(max(2, len(self.settings.endpoints))):
             endpoint = self.settings.endpoints[self._preferred]
             try:
                 return await self._call(endpoint, path, request)

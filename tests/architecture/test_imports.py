@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": {"model", "ports"},
     "leases": {"model", "ports", "etcd"},
     "etcd": {"model"},  # errors only
-    "agent": {"model", "sip"},
+    "agent": {"model", "sip", "etcd"},
     "reports": {"model", "core"},  # of core only `timeline`: phases and outage, computed once
     "web": {"model", "engine", "reports"},  # of engine only `desk` and `loop`'s snapshot
     # A host's agent is no controller, and loads none: of it only its own file and how files are read.

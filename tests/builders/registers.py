@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
-from controller.ports import Record, Sighting
+from controller.ports import Grant, GrantPhase, Heartbeat, Record, Sighting
 
 
 class Trouble(StrEnum):
@@ -32,6 +32,8 @@ class Store:
     down: bool = False
     troubles: deque[Trouble] = field(default_factory=deque)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    beats: dict[str, Heartbeat] = field(default_factory=dict)
 
     def lapse(self) -> None:
         if self.leader and self.now() >= self.expires:
@@ -171,3 +173,61 @@ class StoreSightings:
             raise CoordinationError("the watch broke")
         finally:
             self.board.readers.remove(reader)
+
+
+class StoreGrants:
+    """ports.Grants over the same store; `beat` is what an agent writes."""
+
+    def __init__(self, store: Store, lease: StoreLease) -> None:
+        self.store = store
+        self.lease = lease
+
+    async def read(self, group: str) -> tuple[Grant | None, Heartbeat | None]:
+        await asyncio.sleep(0)
+        if self.store.down:
+            raise CoordinationError("the store does not answer")
+        return self.store.grants.get(group), self.store.beats.get(group)
+
+    async def close_grant(self, group: str, epoch: int) -> tuple[Grant, Heartbeat | None]:
+        standing, heartbeat = await self.read(group)
+        if not self.lease.held:
+            raise CoordinationConflict("another node leads")
+        if standing is not None and standing.epoch > epoch:
+            raise CoordinationConflict(f"epoch {epoch} is older than {standing.epoch}")
+        if standing is not None and standing.epoch == epoch and standing.phase is GrantPhase.FENCING:
+            return standing, heartbeat
+        holder = "" if standing is None else standing.holder
+        return self._put(Grant(group, epoch, holder, GrantPhase.FENCING, 0)), heartbeat
+
+    async def open_grant(self, group: str, holder: str, epoch: int) -> Grant:
+        standing, _ = await self.read(group)
+        if not self.lease.held:
+            raise CoordinationConflict("another node leads")
+        opened = Grant(group, epoch, holder, GrantPhase.HELD, 0)
+        if standing is not None:
+            if standing._replace(revision=0) == opened:
+                return standing
+            if standing.phase is not GrantPhase.FENCING:
+                raise CoordinationConflict("it must be fenced first")
+            if standing.epoch > epoch:
+                raise CoordinationConflict(f"epoch {epoch} is older than {standing.epoch}")
+        return self._put(opened)
+
+    def last_heard(self, group: str) -> Heartbeat | None:
+        return self.store.beats.get(group)
+
+    def beat(self, group: str, grant: Grant, agent: str, count: int) -> bool:
+        """Whether the store took it: only while the grant stands as the agent saw it."""
+        if self.store.down or self.store.grants.get(group) != grant:
+            return False
+        self.store.revision += 1
+        self.store.beats[group] = Heartbeat(
+            group, grant.epoch, agent, agent, count, self.store.revision, self.store.now()
+        )
+        return True
+
+    def _put(self, grant: Grant) -> Grant:
+        self.store.revision += 1
+        placed = grant._replace(revision=self.store.revision)
+        self.store.grants[grant.group] = placed
+        return placed

@@ -1,0 +1,330 @@
+"""Three real members that are killed, stopped, filled, cut off, restarted and wiped: nobody ever acts beside a leader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import trustme
+
+from controller.etcd.client import EtcdClient, EtcdSettings
+from controller.leases.etcd.grants import EtcdGrants
+from controller.leases.etcd.lease import EtcdLease
+from controller.leases.etcd.places import Places
+from controller.leases.etcd.register import EtcdRegister
+from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
+from controller.ports import Heartbeat
+from tests.builders.etcd import PROGRAM, Etcd
+
+pytestmark = pytest.mark.etcd
+
+PLACES = Places("failures")
+LIFETIME = 1
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Etcd]:
+    if PROGRAM is None:
+        pytest.skip("etcd is not installed (Debian: etcd-server)")
+    cluster = Etcd(tmp_path, members=3)
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[list[EtcdClient]]:
+    made: list[EtcdClient] = []
+    yield made
+    for client in made:
+        await client.close()
+
+
+class Node:
+    def __init__(
+        self, name: str, endpoints: Sequence[str], directory: Path, clients: list[EtcdClient]
+    ) -> None:
+        self.client = EtcdClient(EtcdSettings(endpoints=tuple(endpoints), timeout=0.3, accept_old=True))
+        clients.append(self.client)
+        self.lease = EtcdLease(self.client, PLACES, name, lifetime=LIFETIME)
+        self.register = EtcdRegister(self.client, PLACES, self.lease, directory / f"{name}.pin")
+        self.grants = EtcdGrants(self.client, PLACES, self.lease)
+        self.proved: list[tuple[float, float]] = []  # (from, until) this node may have acted
+        self.errors = 0
+        self.writes = 0
+
+    async def lead(self, period: float = 0.1) -> None:
+        """As a controller does: renew, and write while it leads."""
+        while True:
+            began = time.monotonic()
+            try:
+                deadline = await self.lease.acquire()
+                if deadline is not None:
+                    self.proved.append((time.monotonic(), deadline))
+                    records = await self.register.read()
+                    known = records.get("group/calls")
+                    await self.register.write(
+                        {"group/calls": f"{began}".encode()}, {"group/calls": known.revision if known else 0}
+                    )
+                    self.writes += 1
+            except CoordinationError:
+                self.errors += 1
+            await asyncio.sleep(period)
+
+
+def overlaps(nodes: Sequence[Node]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Times in which two nodes could both prove that they lead."""
+    first, second = ([*node.proved] for node in nodes)
+    return [(a, b) for a in first for b in second if a[0] < b[1] and b[0] < a[1]]
+
+
+async def led_through(etcd: Etcd, nodes: Sequence[Node], *steps: object, pause: float = 1.5) -> None:
+    tasks = [asyncio.create_task(node.lead()) for node in nodes]
+    try:
+        await asyncio.sleep(1.0)
+        for step in steps:
+            await asyncio.to_thread(step)  # type: ignore[arg-type]
+            await asyncio.sleep(pause)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_members_that_die_and_stand_still_never_make_two_leaders(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    nodes = [Node(name, etcd.urls, tmp_path, clients) for name in ("a", "b")]
+    for node in nodes:
+        await node.register.open()
+
+    def kill_leader() -> None:
+        etcd.leader().kill()
+
+    def stop_leader() -> None:
+        leader = etcd.leader()
+        leader.signal(signal.SIGSTOP)
+        time.sleep(2.0)
+        leader.signal(signal.SIGCONT)
+
+    await led_through(etcd, nodes, kill_leader, etcd.start, stop_leader, kill_leader, etcd.start)
+    assert overlaps(nodes) == []
+    assert sum(node.writes for node in nodes) > 20
+    last = max(until for node in nodes for _, until in node.proved)
+    assert last > time.monotonic() - 1.5, "somebody leads again in the end"
+
+
+async def test_a_node_that_sees_only_a_cut_off_member_proves_nothing(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    """The other two members are gone: this one still answers keep-alives for a while, and commits nothing."""
+    node = Node("a", etcd.urls[:1], tmp_path, clients)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    for member in etcd.members[1:]:
+        member.kill()
+    began = time.monotonic()
+    while time.monotonic() - began < 1.0:
+        with pytest.raises(CoordinationError):
+            await node.lease.acquire()
+    with pytest.raises(CoordinationError):
+        await node.register.write({"group/x": b"1"}, {"group/x": 0})
+    with pytest.raises(CoordinationError):
+        await node.register.read()
+
+
+async def test_a_write_whose_answer_is_lost_is_unknown_and_not_made_twice(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    node = Node("a", etcd.urls[:1], tmp_path, clients)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    etcd.members[0].signal(signal.SIGSTOP)
+    with pytest.raises(CoordinationUnknown):
+        await node.register.write({"group/x": b"1"}, {"group/x": 0})
+    etcd.members[0].signal(signal.SIGCONT)
+
+
+async def test_no_space_is_an_error_and_nothing_is_lost(tmp_path: Path, clients: list[EtcdClient]) -> None:
+    etcd = Etcd(tmp_path, extra=("--quota-backend-bytes", str(64 * 1024)))
+    etcd.start()
+    try:
+        node = Node("a", etcd.urls, tmp_path, clients)
+        await node.register.open()
+        assert await node.lease.acquire() is not None
+        written: dict[str, int] = {}
+        failure: CoordinationError | None = None
+        for number in range(200):
+            key = f"run/{number}"
+            try:
+                written[key] = await node.register.write({key: b"x" * 4096}, {key: 0})
+            except CoordinationError as error:
+                failure = error
+                break
+        assert failure is not None and "space" in str(failure)
+        assert not isinstance(failure, CoordinationUnknown | CoordinationConflict)
+        assert {key: record.revision for key, record in (await node.register.read()).items()} == written
+        with pytest.raises(CoordinationError):
+            await node.lease.acquire()  # it can't be proved, so it is not held
+    finally:
+        etcd.close()
+
+
+async def test_a_wiped_cluster_is_refused_until_it_is_adopted(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    node = Node("a", etcd.urls, tmp_path, clients)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    etcd.wipe()
+    etcd.start()
+    with pytest.raises(CoordinationError, match="adopt"):
+        await node.lease.acquire()
+    with pytest.raises(CoordinationError, match="adopt"):
+        await node.register.read()
+    again = Node("a", etcd.urls, tmp_path, clients)
+    with pytest.raises(CoordinationError, match="adopt"):
+        await again.register.open()
+    (tmp_path / "a.pin").unlink()
+    adopted = Node("a", etcd.urls, tmp_path, clients)
+    await adopted.register.open()
+    assert await adopted.lease.acquire() is not None
+
+
+async def test_an_old_server_is_refused_unless_it_is_accepted(etcd: Etcd, clients: list[EtcdClient]) -> None:
+    client = EtcdClient(EtcdSettings(endpoints=etcd.urls, accept_old=True))
+    clients.append(client)
+    version = await client.check()
+    strict = EtcdClient(EtcdSettings(endpoints=etcd.urls))
+    clients.append(strict)
+    if tuple(int(part) for part in version.split(".")) < (3, 4, 31):
+        with pytest.raises(CoordinationError, match=r"3\.4\.31"):
+            await strict.check()
+    else:
+        assert await strict.check() == version
+
+
+async def test_a_closed_grant_takes_no_heartbeat_and_names_the_last_one(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    from controller.etcd.transactions import changed_at, put
+
+    node = Node("a", etcd.urls, tmp_path, clients)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    watching = asyncio.create_task(node.grants.watch())
+    await asyncio.sleep(0.2)
+    grant = await node.grants.open_grant("calls", "primary", 1)
+    agent = EtcdClient(EtcdSettings(endpoints=etcd.urls, timeout=0.5, accept_old=True))
+    clients.append(agent)
+
+    async def beat(count: int) -> bool:
+        value = json.dumps({"epoch": 1, "agent": "p", "boot": "b", "count": count}).encode()
+        answer = await agent.hedged(
+            [changed_at(PLACES.grant("calls"), grant.revision)], [put(PLACES.hold("calls"), value)]
+        )
+        return answer.succeeded
+
+    for count in range(5):
+        assert await beat(count)
+    sent = time.monotonic()
+    await asyncio.sleep(0.3)
+    heard = node.grants.last_heard("calls")
+    assert isinstance(heard, Heartbeat) and heard.beats == 4
+    assert heard.received < sent + 0.2, "when it came, not when it was asked for"
+    closed, last = await node.grants.close_grant("calls", 2)
+    assert last == heard
+    assert not await beat(5)
+    assert (await node.grants.read("calls"))[1] == last
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_user_and_password(tmp_path: Path, clients: list[EtcdClient]) -> None:
+    etcd = Etcd(tmp_path)
+    etcd.start()
+    try:
+        for arguments in (
+            ("user", "add", "root:secret"),
+            ("user", "grant-role", "root", "root"),
+            ("auth", "enable"),
+        ):
+            control(etcd, *arguments)
+        wrong = EtcdClient(EtcdSettings(endpoints=etcd.urls, user="root", password="guess", accept_old=True))
+        clients.append(wrong)
+        with pytest.raises(CoordinationError, match="authentication failed"):
+            await wrong.prefix("/")
+        nobody = EtcdClient(EtcdSettings(endpoints=etcd.urls, accept_old=True))
+        clients.append(nobody)
+        with pytest.raises(CoordinationError, match="user name is empty"):
+            await nobody.prefix("/")
+        right = EtcdClient(EtcdSettings(endpoints=etcd.urls, user="root", password="secret", accept_old=True))
+        clients.append(right)
+        await right.prefix("/")
+        etcd.members[0].kill()  # tokens are kept in memory only
+        etcd.start()
+        await right.prefix("/")
+    finally:
+        etcd.close()
+
+
+async def test_tls_both_ways(tmp_path: Path, clients: list[EtcdClient]) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("server", "client"):
+        issued = authority.issue_cert("127.0.0.1", common_name=name)
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    etcd = Etcd(
+        tmp_path,
+        extra=(
+            "--cert-file", str(tmp_path / "server.pem"), "--key-file", str(tmp_path / "server.key"),
+            "--trusted-ca-file", str(tmp_path / "ca.pem"), "--client-cert-auth",
+        ),
+    )  # fmt: skip
+    etcd.start()
+    try:
+        trusted = EtcdSettings(
+            endpoints=etcd.urls,
+            timeout=2.0,
+            authority=tmp_path / "ca.pem",
+            certificate=tmp_path / "client.pem",
+            key=tmp_path / "client.key",
+            accept_old=True,
+        )
+        client = EtcdClient(trusted)
+        clients.append(client)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await client.check()
+                    break
+                except CoordinationError:  # it listens before it has a leader
+                    await asyncio.sleep(0.1)
+        for settings in (
+            trusted._replace(certificate=None, key=None),
+            EtcdSettings(endpoints=etcd.urls, timeout=2.0, accept_old=True),
+        ):
+            stranger = EtcdClient(settings)
+            clients.append(stranger)
+            with pytest.raises(CoordinationError):
+                await stranger.check()
+        with pytest.raises(CoordinationError, match="TLS files"):
+            EtcdClient(trusted._replace(key=tmp_path / "nowhere.key"))
+    finally:
+        etcd.close()
+
+
+def control(etcd: Etcd, *arguments: str) -> None:
+    subprocess.run(
+        ["etcdctl", "--endpoints", etcd.urls[0], *arguments],
+        check=True,
+        capture_output=True,
+        env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
+    )
