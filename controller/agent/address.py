@@ -71,7 +71,7 @@ class Addresses:
     async def close(self) -> None:
         route, self._route = self._route, None
         if route is not None:
-            await route.close()
+            route.close()
 
     def _opened(self) -> AsyncIPRoute:
         if self._route is None:

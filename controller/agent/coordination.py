@@ -40,6 +40,13 @@ class Unconfirmed(ThirdRingError):
 class Coordination(Protocol):
     """All linearizable: a read that may be stale is none. Errors: Unconfirmed."""
 
+    @property
+    def cluster(self) -> str:
+        """The store's own id; empty until it has answered."""
+
+    def pin(self, cluster: str) -> None:
+        """Answers of any other are refused from now on: it was wiped, or restored, or is another's."""
+
     async def read(self, group: str) -> Grant | None:
         """None: there is no grant."""
 

@@ -210,6 +210,11 @@ class Holder:
             gone = await self._drop()
         return gone
 
+    def forget(self) -> None:
+        """What was seen of the grant was another store's. The next that is seen counts as found at the start."""
+        self._grant = None
+        self._seen.clear()
+
     def _refuse_old(self, epoch: int) -> None:
         highest = self._memory.of(self.group).epoch
         if epoch < highest:
@@ -357,8 +362,8 @@ class Holder:
             return False
         except (TableMissing, TableChanged) as error:
             self._trouble = str(error)
-            self._expired()
             self._table_lost(error)
+            self._expired()
             return False
         except GateError as error:
             self._trouble = str(error)

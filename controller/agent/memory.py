@@ -40,6 +40,8 @@ class Memory:
         self._path = directory / "agent.json"
         self._lock_path = directory / "agent.lock"
         self._groups: dict[str, Remembered] = {}
+        self.cluster = ""
+        """The coordination store's own id, of which answers are accepted; empty: none was seen yet."""
         self._unknown: dict[str, Any] = {}
         self._held: list[int | socket.socket] = []
         self._writing = asyncio.Lock()
@@ -71,18 +73,28 @@ class Memory:
             if after == before:
                 return
             groups = {**self._groups, group: after}
-            text = json.dumps(
-                {
-                    **self._unknown,
-                    "version": VERSION,
-                    "groups": {name: asdict(one) for name, one in groups.items()},
-                }
-            )
-            try:
-                await asyncio.to_thread(_write, self._path, text)
-            except OSError as error:
-                raise StoreError(f"{self._path}: {error}") from error
+            await self._save(groups, self.cluster)
             self._groups = groups
+
+    async def pin(self, cluster: str) -> None:
+        """Durable when it returns. Raises StoreError; then nothing has changed."""
+        async with self._writing:
+            await self._save(self._groups, cluster)
+            self.cluster = cluster
+
+    async def _save(self, groups: dict[str, Remembered], cluster: str) -> None:
+        text = json.dumps(
+            {
+                **self._unknown,
+                "version": VERSION,
+                "cluster": cluster,
+                "groups": {name: asdict(one) for name, one in groups.items()},
+            }
+        )
+        try:
+            await asyncio.to_thread(_write, self._path, text)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         for one in self._held:
@@ -118,6 +130,7 @@ class Memory:
             }
             if int(content.pop("version")) > VERSION:
                 raise StoreError(f"{self._path} was written by a newer agent")
+            self.cluster = str(content.pop("cluster"))
             self._unknown = content
         except FileNotFoundError:
             return

@@ -7,6 +7,7 @@
     POST /release {group, epoch, stop}                    the addresses, then (stop) the side's processes and activities
     POST /stop, /start {group, epoch}
     POST /command {group, epoch, command, values}
+    POST /adopt   {group, epoch, cluster}                 another coordination store, by its own id
     POST /promise {group, epoch, holder, revision, hold_time}      from another agent
 
 A refusal is {"refused": reason, "message": text} with 409 (403: that certificate may not, 404: unknown, 400: malformed).
@@ -64,6 +65,10 @@ class _Command(_Body):
     values: dict[str, str] = {}
 
 
+class _Adopt(_Body):
+    cluster: Annotated[str, Field(min_length=1)]
+
+
 class _Promise(_Body):
     holder: str
     revision: Annotated[int, Field(strict=True, ge=0)]
@@ -88,6 +93,7 @@ class Server:
         application.router.add_post("/stop", self._stop)
         application.router.add_post("/start", self._start)
         application.router.add_post("/command", self._command)
+        application.router.add_post("/adopt", self._adopt)
         application.router.add_post("/promise", self._promise)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
 
@@ -162,6 +168,11 @@ class Server:
         except CommandError as error:
             return web.json_response({"status": None, "output": str(error)})
         return web.json_response({"status": ended.status, "output": ended.output})
+
+    async def _adopt(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Adopt)
+        await self._agent.adopt(body.group, body.epoch, body.cluster)
+        return web.json_response({"adopted": body.cluster})
 
     async def _promise(self, request: web.Request) -> web.Response:
         body = await _read(request, _Promise)

@@ -91,6 +91,7 @@ class Agent:
     async def open(self) -> None:
         """The gate is closed and no address is left when it returns. Raises StoreError, GateError, AddressError."""
         self.memory.open()
+        self._coordination.pin(self.memory.cluster)
         self._gate.make()
         await self._addresses.open()
         for one in self._gate.guarded:
@@ -106,6 +107,7 @@ class Agent:
                 tasks.create_task(member.holder.run(), name=f"hold-{member.name}")
                 tasks.create_task(member.witness.run(), name=f"evidence-{member.name}")
                 tasks.create_task(self._recall(member), name=f"recall-{member.name}")
+            tasks.create_task(self._pin(), name="pin")
 
     async def close(self) -> None:
         """The closed gate stays: without an agent nothing may answer as the address."""
@@ -165,6 +167,18 @@ class Agent:
         argv = commands.filled(command, values)
         return await commands.run(argv, timeout=command.timeout, environment=member.side.environment(epoch))
 
+    async def adopt(self, group: str, epoch: int, cluster: str) -> None:
+        """Another store from now on: a person said so, after a wipe or a restore, and every epoch began anew above all
+        that were seen. Raises Refused, StoreError."""
+        member = self.member(group)
+        if epoch <= (highest := self.memory.of(group).epoch):
+            raise Refused(Refusal.OLD_EPOCH, f"adopting needs an epoch above {highest}, not {epoch}")
+        await member.holder.release(epoch)
+        await self.memory.pin(cluster)
+        self._coordination.pin(cluster)
+        for each in self.members.values():
+            each.holder.forget()
+
     def promise(self, group: str, asked: Grant, hold_time: float) -> None:
         holder = self.member(group).holder
         self.book.promise(group, asked, hold_time, known=holder.grant, standing=holder.hold.standing)
@@ -173,6 +187,7 @@ class Agent:
         return {
             "agent": self.settings.name,
             "cluster": self.settings.cluster,
+            "store": self.memory.cluster,
             "boot": self.boot,
             "fence_ready": not self.fence_lacks,
             "fence_lacks": self.fence_lacks,
@@ -238,6 +253,13 @@ class Agent:
         task = self._stopping.get(group)
         if task is not None:
             await asyncio.wait([task])
+
+    async def _pin(self) -> None:
+        """The first store that answers is the one, from now on and after a restart."""
+        for member in self.members.values():
+            await member.holder.seen()
+        if not self.memory.cluster:
+            await self.memory.pin(self._coordination.cluster)
 
     async def _recall(self, member: Member) -> None:
         """A side that was fenced, or that lost its grant while it was away, stays stopped when it comes back."""

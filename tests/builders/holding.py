@@ -146,6 +146,7 @@ class FakeStore:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self.cluster = "fake"
         self.grant: Grant | None = None
         self._revisions = itertools.count(1)
         self._changed = asyncio.Condition()
@@ -160,6 +161,9 @@ class FakeStore:
         async with self._changed:
             self._changed.notify_all()
         return self.grant
+
+    def pin(self, cluster: str) -> None:
+        self.cluster = cluster
 
     async def read(self, group: str) -> Grant | None:
         await self._answer()

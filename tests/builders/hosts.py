@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +33,7 @@ CALLER6 = IPv6Address("fd77::254")
 HOSTS = ("a", "b")
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2", "switch": str(CALLER4)}
 ALL_PROTOCOLS = 3
+ETCD = (2379).to_bytes(2)
 
 _NUMBERS = itertools.count()
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -160,12 +161,22 @@ class Reply(NamedTuple):
     kind: str
 
 
+class Beat(NamedTuple):
+    """A heartbeat that was confirmed: monotonic seconds at which its request and its answer were captured."""
+
+    asked: float
+    answered: float
+    host: str
+
+
 class Caller:
     """Asks both hosts for both addresses every `gap` seconds, by ping, ARP and neighbour solicitation, in a thread, and
-    keeps who answered by the frame's source hardware address."""
+    keeps who answered by the frame's source hardware address. On the same clock: the hosts' heartbeats to etcd."""
 
     def __init__(self, hosts: Hosts, *, gap: float = 0.002) -> None:
         self.replies: list[Reply] = []
+        self.beats: list[Beat] = []
+        self._asked: dict[str, float] = {}
         self._gap = gap
         self._macs = {hosts.mac(host): host for host in HOSTS}
         # The kernel's own caller address answers nothing that would disturb: replies only are captured.
@@ -244,9 +255,21 @@ class Caller:
             except BlockingIOError:
                 return
             host = self._macs.get(frame[6:12])
+            if frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP:
+                self._beat(frame, host, self._macs.get(frame[:6]))
+                continue
             kind = reply_kind(frame)
             if host is not None and kind:
                 self.replies.append(Reply(time.monotonic(), host, kind))
+
+    def _beat(self, frame: bytes, sender: str | None, receiver: str | None) -> None:
+        """etcd's gateway in the clear: a transaction's request, and an answer that says it was committed."""
+        if sender is not None and frame[36:38] == ETCD and b"/v3/kv/txn" in frame:
+            self._asked[sender] = time.monotonic()
+        elif receiver is not None and frame[34:36] == ETCD and b'"succeeded":true' in frame:
+            asked = self._asked.pop(receiver, None)
+            if asked is not None:
+                self.beats.append(Beat(asked, time.monotonic(), receiver))
 
 
 def reply_kind(frame: bytes) -> str:
@@ -275,5 +298,15 @@ def both_answer(replies: Sequence[Reply]) -> list[tuple[Reply, Reply]]:
     return wrong[1:] if wrong else []
 
 
-def parse(addresses: Sequence[str]) -> set[Address]:
-    return {ip_address(address) for address in addresses}
+def oldest_confirmation(replies: Sequence[Reply], beats: Sequence[Beat], host: str) -> float:
+    """The longest time from a confirmed heartbeat's request to a reply of that host's which had no newer one behind it."""
+    mine = [beat for beat in beats if beat.host == host]
+    oldest, index = 0.0, -1
+    for reply in replies:
+        if reply.host != host:
+            continue
+        while index + 1 < len(mine) and mine[index + 1].answered <= reply.at:
+            index += 1
+        assert index >= 0, "a reply before any heartbeat was confirmed"
+        oldest = max(oldest, reply.at - mine[index].asked)
+    return oldest
