@@ -32,12 +32,16 @@ ACTIONS: Mapping[str, str] = {
     "http": "controller.actions.http:Http",
     "command": "controller.actions.command:Command",
     "kamailio.dispatcher": "controller.actions.kamailio_dispatcher:DispatcherAction",
+    "asterisk": "controller.actions.asterisk:AsteriskAction",
+    "freeswitch": "controller.actions.freeswitch:FreeswitchAction",
 }
 DRIVERS: Mapping[str, str] = {
     "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
     "http": "controller.actions.http_switch:HttpSwitch",
     "dns": "controller.actions.dns:Dns",
     "haproxy": "controller.actions.haproxy:Haproxy",
+    "asterisk": "controller.actions.asterisk:Asterisk",
+    "freeswitch": "controller.actions.freeswitch:Freeswitch",
 }
 NOTIFIERS: Mapping[str, str] = {
     "webhook": "controller.notifiers.webhook:Webhook",

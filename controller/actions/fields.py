@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -43,3 +44,11 @@ Line = Annotated[str, AfterValidator(_one_line)]
 
 Word = Annotated[str, Field(pattern=r"^[^\s;]+$"), AfterValidator(_one_line)]
 """Text without blanks or semicolons: one argument of a line protocol."""
+
+
+def loopback(host: str) -> bool:
+    """Whether what is sent there stays on this machine."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

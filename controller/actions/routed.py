@@ -12,7 +12,7 @@ from pydantic import model_validator
 from controller.actions import processes
 from controller.actions.fences import Fence, FenceParameters
 from controller.actions.fields import Argv, Strict
-from controller.actions.points import Routing, Seen, Unreachable, gravity
+from controller.actions.points import Routing, Seen, Unreachable
 from controller.model.commands import Drive
 from controller.model.errors import ActionError, ActionRefused, ConfigurationError, Problem
 from controller.model.groups import DriverVerb
@@ -154,13 +154,14 @@ class RoutedSwitch:
             fence.fence(command.epoch),
             return_exceptions=True,
         )
-        failures = [item for item in (told, withdrawn) if isinstance(item, BaseException)]
-        # Cut off, a side gets no call from a point that could not be told, but in vain.
-        grave = [item for item in failures if item is told or not isinstance(item, Unreachable)]
-        if grave:
-            raise min(grave, key=gravity)
-        data = withdrawn.data if isinstance(withdrawn, Seen) else seen.data
-        return ActionOutcome(message=str(told), data=data)
+        if isinstance(told, BaseException):
+            raise told
+        # Cut off, a side gets no call from a point that could not be told, or only in vain; but a newer epoch counts.
+        if isinstance(withdrawn, ActionRefused) or not isinstance(withdrawn, Seen | ActionError | None):
+            raise withdrawn
+        seen = withdrawn if isinstance(withdrawn, Seen) else seen
+        message = f"{told}; {withdrawn}" if isinstance(withdrawn, ActionError) else told
+        return ActionOutcome(message=message, data=seen.data)
 
     async def _let_in(self, command: Drive) -> ActionOutcome:
         """It stands by: it gets calls only when it is redirected to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from yarl import URL
 
 from controller.actions.documents import Pointer, Scalar, same
-from controller.actions.fields import HttpUrl, Seconds, Strict
+from controller.actions.fields import HttpUrl, Seconds, Strict, loopback
 from controller.actions.routed import SideParameters, idle_verbs
 from controller.model.groups import DriverVerb
 
@@ -28,7 +27,12 @@ class ResourceParameters(Strict):
     @model_validator(mode="after")
     def _no_secret_in_the_clear(self) -> Self:
         for url in (self.url, self.running):
-            if url is not None and self.headers and URL(url).scheme == "http" and not _loopback(url):
+            if (
+                url is not None
+                and self.headers
+                and URL(url).scheme == "http"
+                and not loopback(URL(url).host or "")
+            ):
                 raise ValueError(f"the headers would cross the network unencrypted: {url} must be https")
         if self.running == self.url:
             raise ValueError("running must be another document than url")
@@ -76,11 +80,3 @@ class HttpSwitchParameters(Strict):
         if not self.snapshots.is_absolute():
             raise ValueError("snapshots: an absolute path")
         return self
-
-
-def _loopback(url: str) -> bool:
-    host = URL(url).host or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
