@@ -10,11 +10,11 @@ from controller.core.timeline import Line, fold
 from controller.model.chain import beginning, breaks
 from controller.model.drills import Drill, DrillState, InjectState
 from controller.model.encoding import plain
-from controller.model.facts import Aggregate, Entry, FactKind, aggregate_key
+from controller.model.facts import Aggregate, Entry, FactKind, Gone, aggregate_key
 from controller.model.faults import Fault
 from controller.model.groups import DriverVerb, Group, Hold, Phase, Switch, SwitchVerb
 from controller.model.incidents import Incident
-from controller.model.pages import Page
+from controller.model.pages import Page, PageState
 from controller.model.runs import ActionStatus, Run, StepState
 
 UNDO_GRACE = 60.0
@@ -31,6 +31,10 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
         match line.kind:
             case FactKind.SWITCH_STARTED:
                 decided.add(switch)
+            case FactKind.LEADERSHIP_TAKEN:
+                # What its predecessor decided stands in what it read; what it decided itself and could not put there is void.
+                decided, begun = _taken_over(line)
+                intended = set(_commands(line))
             case FactKind.RUN_STARTED:
                 decided.add(line.subject)
                 if any(isinstance(item, Run) and not item.revision for item in line.changed):
@@ -51,6 +55,17 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
             begun.add((line.subject, step))
         if command and line.kind not in _OUTCOMES:
             intended.add(command)
+
+
+def _taken_over(line: Line) -> tuple[set[str], set[tuple[str, str]]]:
+    """The switches and runs a new leader goes on with, and the steps begun in them."""
+    decided = {group.switch.id for group in _groups(line) if group.switch is not None}
+    begun: set[tuple[str, str]] = set()
+    for item in line.changed:
+        if isinstance(item, Run):
+            decided.add(item.id)
+            begun.update((item.id, step.path) for step in item.steps)
+    return decided, begun
 
 
 _OUTCOMES = frozenset(
@@ -105,6 +120,10 @@ def i3_epochs(story: Sequence[Line]) -> Iterator[Violation]:
             yield _at(line, "I3", f"{line.subject} commands under epoch {epoch} after {before}")
         for group in _groups(line):
             before = highest[group.name]
+            if line.kind is FactKind.LEADERSHIP_TAKEN:
+                # An epoch that was decided and never reached the coordination store was never commanded.
+                highest[group.name] = group.epoch
+                continue
             if line.kind is FactKind.SWITCH_STARTED and group.epoch <= before:
                 yield _at(
                     line, "I3", f"{group.name} starts a switch under epoch {group.epoch} after {before}"
@@ -121,6 +140,8 @@ def i4_holds(story: Sequence[Line]) -> Iterator[Violation]:
         for item in line.changed:
             if isinstance(item, Hold):
                 holds[item.scope] = item
+            elif isinstance(item, Gone):
+                holds.pop(item.key.removeprefix("hold/"), None)
         for group in _started(line):
             if group.switch is None or not group.switch.automatic:
                 continue
@@ -136,6 +157,10 @@ def i5_budget(story: Sequence[Line], budgets: Mapping[str, Budget]) -> Iterator[
     """At most N automatic switches a window."""
     starts: dict[str, list[float]] = defaultdict(list)
     for line in story:
+        if line.kind is FactKind.LEADERSHIP_TAKEN:
+            for group in _groups(line):
+                under_way = group.switch is not None and group.switch.automatic
+                starts[group.name] = [*group.automatic_walls, *([line.wall] if under_way else [])]
         for group in _started(line):
             budget = budgets.get(group.name)
             if budget is None or group.switch is None or not group.switch.automatic:
@@ -163,6 +188,15 @@ def i7_read_back(story: Sequence[Line]) -> Iterator[Violation]:
             case FactKind.CONTROLLER_STARTED:
                 unknown.update(in_flight)
                 in_flight.clear()
+            case FactKind.LEADERSHIP_TAKEN:
+                in_flight.clear()
+                unknown = {
+                    group.switch.id: verb
+                    for group in _groups(line)
+                    if group.switch is not None
+                    and (verb := str(group.switch.verb_in_flight or ""))
+                    and verb not in _REPEATABLE
+                }
             case FactKind.SWITCH_INTENDED if switch:
                 if verb in (DriverVerb.READ_BACK, DriverVerb.CONFIRM_FENCE):
                     unknown.pop(switch, None)
@@ -189,10 +223,15 @@ def i8_pages(story: Sequence[Line]) -> Iterator[Violation]:
         if line.kind in (FactKind.PAGE_SENT, FactKind.PAGE_REPEATED, FactKind.PAGE_ESCALATED):
             if line.subject in ended:
                 yield _at(line, "I8", f"{line.subject} goes on after it ended")
+        elif line.kind is FactKind.LEADERSHIP_TAKEN:
+            ended = {item.id for item in line.changed if isinstance(item, Page) and item.state in _ENDED}
         elif line.kind is FactKind.PAGE_ENDED:
             if line.subject in ended:
                 yield _at(line, "I8", f"{line.subject} ends twice")
             ended.add(line.subject)
+
+
+_ENDED = frozenset({PageState.ACKNOWLEDGED, PageState.CLOSED, PageState.UNDELIVERED, PageState.TOLD})
 
 
 def i9_chain(entries: Sequence[Entry]) -> Iterator[Violation]:

@@ -1,0 +1,258 @@
+"""One controller, as the composition root builds it: the real engine, dispatcher, leadership and driver; its ports are
+simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from controller.actions.kamailio_dispatcher import KamailioDispatcher
+from controller.app import WATCH_PERIOD, targets
+from controller.configuration.settings import Settings
+from controller.engine.dispatch import Dispatcher
+from controller.engine.leadership import Leadership, watch_timers
+from controller.engine.loop import Engine
+from controller.engine.recovery import durable
+from controller.engine.replication import Replica
+from controller.engine.sharing import Sharing
+from controller.model.commands import Command, Drive, Notify, RunAction
+from controller.model.errors import ActionError, NotificationError
+from controller.model.events import Event, LadderFinished
+from controller.model.facts import Aggregate
+from controller.model.moments import Moment
+from controller.model.policy import Policy
+from controller.model.state import State
+from controller.ports import ActionOutcome
+from tests.simulation.actuating import SimulatedRpc
+from tests.simulation.coordination import (
+    Board,
+    Client,
+    SimulatedLease,
+    SimulatedRegister,
+    SimulatedSightings,
+    Store,
+)
+from tests.simulation.disk import Disk, SimulatedJournal
+from tests.simulation.instruments import Instruments, SimulatedProber
+from tests.simulation.loop import Host, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.platform import GROUP, Platform
+
+MAIL = "mail"
+"""The host that takes pages."""
+
+
+@dataclass
+class Surroundings:
+    """What all nodes live in."""
+
+    loop: VirtualLoop
+    network: Network
+    platform: Platform
+    policy: Policy
+    random: Random
+    store: Store | None
+    board: Board | None
+    taken: Callable[[str, Command, int], None]
+    paged: Callable[[Notify], None]
+
+
+class HostClock:
+    def __init__(self, host: Host, loop: VirtualLoop) -> None:
+        self._host, self._loop = host, loop
+
+    def now(self) -> Moment:
+        true = self._loop.now
+        return Moment(self._host.mono(true), self._host.wall(true))
+
+
+class AloneLease:
+    """ports.Lease of a node that is alone: a local lock, which is always free."""
+
+    def __init__(self, node: str, loop: VirtualLoop) -> None:
+        self.holder = node
+        self._loop = loop
+
+    async def acquire(self) -> float | None:
+        return self._loop.time() + 3.0
+
+    async def release(self) -> None: ...
+
+    async def vacant(self) -> None:
+        await self._loop.create_future()
+
+
+class SimulatedPager:
+    def __init__(self, node: str, around: Surroundings) -> None:
+        self._node, self._around = node, around
+
+    async def send(self, command: Notify) -> str:
+        around = self._around
+
+        def serve() -> str:
+            if command.person in around.network.down:
+                raise NotificationError("the gateway is down")
+            around.paged(command)
+            return "taken"
+
+        return await around.network.ask(self._node, MAIL, serve, work=0.05)
+
+
+class SimulatedAction:
+    """What runbooks call beside the driver: a restart that does not help."""
+
+    async def run(self, command: RunAction) -> ActionOutcome:
+        raise ActionError("the component can't be restarted from here")
+
+    async def close(self) -> None: ...
+
+
+class WatchedDispatcher(Dispatcher):
+    """Tells what left, and after which entry."""
+
+    def __init__(self, node: Node, **ports: object) -> None:
+        super().__init__(**ports)  # type: ignore[arg-type]
+        self._node = node
+
+    def dispatch(self, command: Command, state: State, submit: Callable[[Event], None]) -> None:
+        self._node.left(command)
+        super().dispatch(command, state, submit)
+
+
+class Node:
+    """Survives its incarnations: the disk does."""
+
+    def __init__(self, name: str, around: Surroundings, disk: Disk, *, offset: float, drift: float, wall: float) -> None:
+        self.name = name
+        self.disk = disk
+        self.around = around
+        self.starts = 0
+        self.running = False
+        self.defect = ""
+        self.dispatched: dict[str, int] = {}
+        self._clockwork = (offset, drift, wall)
+        self.host: Host
+        self.engine: Engine
+        self.prober: SimulatedProber
+        self.journal: SimulatedJournal
+
+    def start(self) -> None:
+        """A process begins on this host; its predecessor is gone."""
+        around, loop = self.around, self.around.loop
+        offset, drift, wall = self._clockwork
+        self.starts += 1
+        self.running = True
+        host = self.host = Host(self.name, offset=offset, drift=drift, wall=wall)
+        clock = HostClock(host, loop)
+        self.journal = SimulatedJournal(self.name, self.disk)
+        instruments = Instruments(self.name, around.platform, around.network, loop, around.random)
+        self.prober = SimulatedProber(self.name, clock, host, loop, instruments.send)
+        rules = around.policy.groups[GROUP]
+        driver = KamailioDispatcher(rules, rules.driver_parameters)  # type: ignore[arg-type]
+        for name, edge in driver._edges.items():
+            edge.rpc = SimulatedRpc(
+                self.name, name, around.network, around.platform, timeout=driver.parameters.rpc_timeout
+            )
+        action = SimulatedAction()
+        self.dispatcher = WatchedDispatcher(
+            self,
+            clock=clock,
+            prober=self.prober,
+            actions={"command": action, "http": action},
+            drivers={GROUP: driver},
+            pager=SimulatedPager(self.name, around),
+        )
+        replica, sharing = None, None
+        if around.store is None or around.board is None:
+            lease: AloneLease | SimulatedLease = AloneLease(self.name, loop)
+        else:
+            client = Client(around.store, around.network, self.name, around.random.getrandbits(60))
+            lease = SimulatedLease(client)
+            replica = Replica(SimulatedRegister(client))
+            sharing = Sharing(
+                SimulatedSightings(client, around.board),
+                clock,
+                lambda event: self.engine.submit(event),
+                vantage=self.name,
+                failure_domain=self.name,
+                shared=frozenset(around.policy.components),
+            )
+        self.engine = Engine(
+            node=self.name,
+            policy=around.policy,
+            journal=self.journal,
+            dispatcher=self.dispatcher,
+            clock=clock,
+            replica=replica,
+            resign=lambda reason: self.leadership.step_down(reason),
+        )
+        self.leadership = Leadership(
+            lease, clock, self.engine.submit, period=0.5, replica=replica
+        )
+        self._sharing = sharing
+        self._clock = clock
+        loop.spawn(host, self._main(), "main")
+
+    async def _main(self) -> None:
+        loop = self.around.loop
+        await self.engine.open()
+        await self.prober.start()
+        await self.prober.assign(targets(self.around.policy))
+        parts = [
+            ("engine", self.engine.run()),
+            ("listen", self._listen()),
+            ("leadership", self.leadership.keep()),
+            (
+                "timers",
+                watch_timers(
+                    self._clock,
+                    self.engine.submit,
+                    period=WATCH_PERIOD,
+                    tolerated=self.around.policy.timer_gap,
+                ),
+            ),
+        ]
+        if self._sharing is not None:
+            parts += [("publish", self._sharing.publish()), ("hear", self._sharing.listen())]
+        for name, part in parts:
+            loop.create_task(self._part(name, part))
+
+    async def _part(self, name: str, part: object) -> None:
+        try:
+            await part  # type: ignore[misc]
+            self.defect = self.defect or f"{name} ended"
+        except Exception as error:
+            self.defect = self.defect or f"{name}: {type(error).__name__}: {error}"
+
+    async def _listen(self) -> None:
+        async for event in self.prober.events():
+            if isinstance(event, LadderFinished) and not self.dispatcher.answered(event):
+                continue
+            if self._sharing is not None:
+                self._sharing.notice(event)
+            self.engine.submit(event)
+
+    def left(self, command: Command) -> None:
+        if command.id.startswith("CMD-"):  # a reconciliation's read changes nothing and is not recorded
+            self.dispatched.setdefault(command.id, self.disk.acknowledged)
+        self.around.taken(self.name, command, self.disk.acknowledged)
+
+    def crash(self) -> None:
+        """The power is cut: no `finally` runs, and what was not synced is gone."""
+        if not self.running:
+            return
+        self.running = False
+        self.around.loop.kill(self.host)
+        self.disk.power_cut()
+
+    @property
+    def state(self) -> State:
+        return self.engine.snapshot.state
+
+    @property
+    def leads(self) -> bool:
+        return self.running and not self.host.paused and not self.state.following
+
+    def live(self) -> tuple[Aggregate, ...]:
+        return durable(self.state, self.around.policy)

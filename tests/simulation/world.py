@@ -1,0 +1,220 @@
+"""One simulated world: a seed in, what was violated out."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from controller.actions import processes
+from controller.core.invariants import Budget, Healing, Violation, observed, violations
+from controller.model.commands import Command
+from controller.model.facts import FactKind
+from controller.model.policy import Policy
+from tests.simulation.actuating import Commands
+from tests.simulation.coordination import NAME as ETCD
+from tests.simulation.coordination import Board, Store
+from tests.simulation.disk import Disk
+from tests.simulation.loop import Deadlock, Host, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.node import Node, Surroundings
+from tests.simulation.persons import Persons
+from tests.simulation.plan import Happening, Kind, Plan
+from tests.simulation.platform import GROUP, Platform
+from tests.simulation.troubles import TROUBLES
+
+NAMES = ("a", "b", "c")
+HEALED_WITHIN = 7.0
+"""Seconds from the end of all troubles: an unanswered page repeats, a cooldown runs out, a person settles, a switch."""
+
+
+@dataclass
+class Report:
+    """`digest`: of everything every node recorded; the same seed gives the same one."""
+
+    seed: int
+    plan: Plan
+    violations: list[Violation] = field(default_factory=list)
+    fired: Counter[str] = field(default_factory=Counter)
+    facts: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    lost: int = 0
+    calls: int = 0
+    digest: str = ""
+    timeline: list[str] = field(default_factory=list)
+
+
+class World:
+    def __init__(self, seed: int, plan: Plan, policy: Policy) -> None:
+        self.seed, self.plan, self.policy = seed, plan, policy
+        self.report = Report(seed, plan)
+        self.loop = VirtualLoop(Random(f"{seed}/scheduler"))
+        self.network = Network(self.loop, Random(f"{seed}/network"))
+        self._random = Random(f"{seed}/troubles")
+        clocks = Random(f"{seed}/clocks")
+        rules = policy.groups[GROUP]
+        self.platform = Platform(
+            self.loop,
+            Random(f"{seed}/callers"),
+            {side.name: side.destination for side in rules.sides},
+            rules.edges,
+            rate=plan.rate,
+        )
+        self.store, board = None, None
+        if plan.nodes > 1:
+            clock = Host(ETCD, drift=clocks.uniform(-0.01, 0.01))
+            self.store = Store(clock, Random(f"{seed}/etcd"), self.loop)
+            board = Board(self.network, self.loop)
+        self.persons = Persons(self)
+        around = Surroundings(
+            loop=self.loop,
+            network=self.network,
+            platform=self.platform,
+            policy=policy,
+            random=Random(f"{seed}/nodes"),
+            store=self.store,
+            board=board,
+            taken=self._left,
+            paged=self.persons.paged,
+        )
+        self.nodes = [
+            Node(
+                name,
+                around,
+                Disk(Random(f"{seed}/disk/{name}")),
+                offset=clocks.uniform(10.0, 10_000.0),
+                drift=clocks.uniform(-0.005, 0.005),
+                wall=clocks.uniform(-0.2, 0.2),
+            )
+            for name in NAMES[: plan.nodes]
+        ]
+        self.commands = Commands(self.network, self.platform, Random(f"{seed}/commands"))
+        self._undo: dict[int, Callable[[], None]] = {}
+        self.healed_at = plan.heals
+        self.on_command: Callable[[str, Command], None] = lambda node, command: None
+
+    def busy_side(self) -> str:
+        return self.platform.taking[0] if self.platform.taking else "primary"
+
+    def restart(self, node: Node) -> None:
+        if not node.running:
+            node.start()
+
+    def run(self) -> Report:
+        """Raises nothing that a node does: it is a violation."""
+        before = processes.run
+        processes.run = self.commands.run  # type: ignore[assignment]
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for number, node in enumerate(self.nodes):
+                self.loop.after(0.05 * number, node.start)
+            self.persons.begin()
+            for trouble in self.plan.troubles:
+                self.loop.at(trouble.at, self._befall, trouble)
+            for act in self.plan.acts:
+                self.loop.at(act.at, self._act, act)
+            self.loop.at(self.plan.heals, self._heal)
+            try:
+                self.loop.run(self.plan.ends)
+            except Deadlock as error:
+                self._found("SIM", str(error))
+            self._judge()
+        finally:
+            processes.run = before
+            self._close()
+            if collecting:
+                gc.enable()
+        return self.report
+
+    def _left(self, node: str, command: Command, sequence: int) -> None:
+        self.on_command(node, command)
+
+    def _act(self, act: Happening) -> None:
+        self.report.fired[act.name] += 1
+        self._say(f"eve: {act.name}")
+        self.persons.act(act.name, act.lasts)
+
+    def _befall(self, trouble: Happening) -> None:
+        undo = TROUBLES[trouble.name](self, self._random)
+        if undo is None:
+            return
+        self.report.fired[trouble.name] += 1
+        self._say(f"trouble: {trouble.name} for {trouble.lasts:g} s")
+        key = id(trouble)
+        self._undo[key] = undo
+
+        def end() -> None:
+            if self._undo.pop(key, None) is not None:
+                self._say(f"over: {trouble.name}")
+                undo()
+
+        self.loop.after(trouble.lasts, end)
+
+    def _heal(self) -> None:
+        """Everything that is still wrong is put right, in the order in which it went wrong."""
+        undos, self._undo = list(self._undo.values()), {}
+        for undo in undos:
+            undo()
+        for node in self.nodes:
+            self.restart(node)
+        self._say("everything is healed")
+        self.persons.settle()
+
+    def _say(self, text: str) -> None:
+        self.report.timeline.append(f"{self.loop.now:9.3f}  --  {text}")
+
+    def _found(self, invariant: str, message: str) -> None:
+        self.report.violations.append(Violation(sequence=0, invariant=invariant, message=message))
+
+    def _judge(self) -> None:
+        report = self.report
+        rules = self.policy.groups[GROUP]
+        budgets = {GROUP: Budget(switches=rules.switches_per_window, window=rules.window)}
+        records = [node.disk.platter.entries for node in self.nodes]
+        for node in self.nodes:
+            entries = node.disk.platter.entries
+            if node.defect:
+                self._found("SIM", f"{node.name}: {node.defect}")
+            if node.disk.acknowledged > len(entries):
+                self._found("I9", f"{node.name} lost what was acknowledged: {len(entries)} of {node.disk.acknowledged}")
+            live = None
+            if node.running and node.engine.waiting == 0 and node.engine.snapshot.sequence == len(entries):
+                live = node.live()
+            for each in violations(entries, live=live, budgets=budgets, dispatched=node.dispatched):
+                report.violations.append(
+                    Violation(sequence=each.sequence, invariant=each.invariant, message=f"{node.name}: {each.message}")
+                )
+            report.facts.update(entry.kind for entry in entries)
+        healing = None
+        if self.plan.heals + HEALED_WITHIN <= self.plan.ends:
+            working = frozenset(name for name, side in self.platform.sides.items() if side.works)
+            healing = Healing(at=self.healed_at, within=HEALED_WITHIN, until=self.plan.ends, working=working)
+        report.violations += observed(self.platform.observations, records, healing=healing)
+        if self.plan.kind is Kind.QUIET and report.facts[FactKind.SWITCH_STARTED]:
+            self._found("I13", "a working platform was switched")
+        for error in self.loop.errors:
+            self._found("SIM", error)
+        report.steps = self.loop.steps
+        report.lost, report.calls = self.platform.lost, self.platform.calls
+        head = hashlib.sha256()
+        for entries in records:
+            head.update((entries[-1].digest if entries else "-").encode())
+        head.update(repr(self.platform.observations[-1]).encode())
+        report.digest = head.hexdigest()[:16]
+
+    def _close(self) -> None:
+        """Coroutines that never ended are ended by the collector: they are nobody's any more."""
+        self.loop.close()
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda unraisable: None
+        try:
+            for node in self.nodes:
+                node.__dict__.pop("engine", None)
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
