@@ -18,6 +18,13 @@ SECOND_COPY = 0.04
 RETRANSMISSIONS = (0.5, 1.5)
 """Seconds after the first copy at which RFC 3261's timer E repeats a request (17.1.2.1), while the probe lasts."""
 
+VOID_INTERVALS = 10
+"""Intervals without a result that says anything about the target, after which what was known of it counts no more. Enough
+for a stall of ours or a burst of overload to pass; few enough that nobody decides on a word of minutes ago."""
+
+SHORTEST_VOID = 5.0
+"""Seconds; less, for a rung of short intervals, is a stall of ours that its vantage abstains for anyway."""
+
 UNKNOWN_HEALTH = RungHealth()
 
 
@@ -49,6 +56,8 @@ class Watch:
     last_good: float = 0.0
     last_good_sent: float = 0.0
     first_bad: float = 0.0
+    last_said: float = 0.0  # when a result last said anything, or, with none, the first void one came
+    aside: RungHealth | None = None  # what was known before void results made it unknown
     flying: int = 0  # scheduled probes only
     slot: int = -1  # in the wheel of its interval
     gone: bool = False
@@ -57,7 +66,8 @@ class Watch:
         """Fold a result in. Returns the health before it where it changed what the engine has to know, else None."""
         up = result.up
         if up is None:
-            return None
+            return self._forget(result)
+        self.last_said = result.finished_at
         if up:
             self.last_good = result.finished_at
             if result.sent_at > self.last_good_sent:
@@ -69,7 +79,8 @@ class Watch:
         elif self.first_bad == 0.0:
             self.first_bad = result.sent_at
         previous = self.health
-        health = self.health = fold(previous, result, self.hysteresis)
+        known, self.aside = self.aside or previous, None
+        health = self.health = fold(known, result, self.hysteresis)
         if (
             health.state is previous.state
             and health.outcome is previous.outcome
@@ -77,6 +88,25 @@ class Watch:
             and (health.code == previous.code or health.state is HealthState.UP)
         ):
             return None
+        return previous
+
+    def _forget(self, result: ProbeResult) -> RungHealth | None:
+        """A void result changes nothing, until for too long there was no other. Then the rung is unknown, never down; the
+        next one that says something is folded into what was known before."""
+        if not self.last_said:
+            self.last_said = result.finished_at
+        silent = result.finished_at - self.last_said
+        if (
+            self.aside is not None
+            or self.health.state is HealthState.UNKNOWN
+            or self.on_demand
+            or silent <= max(VOID_INTERVALS * self.interval, SHORTEST_VOID)
+        ):
+            return None
+        previous = self.aside = self.health
+        self.health = RungHealth(
+            since=result.finished_at, note=result.note, flips=previous.flips, flapping=previous.flapping
+        )
         return previous
 
     def first_failure(self) -> bool:
@@ -117,6 +147,7 @@ class Watch:
         self.health = earlier.health
         self.last_good, self.last_good_sent = earlier.last_good, earlier.last_good_sent
         self.first_bad = earlier.first_bad
+        self.last_said, self.aside = earlier.last_said, earlier.aside
 
 
 def resend_offsets(rung: RungPolicy, copies_help: bool) -> tuple[float, ...]:

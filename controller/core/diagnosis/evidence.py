@@ -13,13 +13,18 @@ from controller.core.diagnosis import traffic
 from controller.core.diagnosis.topology import Topology, group_of, rung_of
 from controller.core.diagnosis.vantages import BAD
 from controller.model.faults import EvidenceKind
-from controller.model.health import HealthState, Measurement, RungKey
+from controller.model.health import HealthState, Measurement, Outcome, RungKey
 from controller.model.moments import Value
 from controller.model.policy import Policy, Role, Term
-from controller.model.state import State
+from controller.model.state import RungView, State
 from controller.model.variables import COMPONENT
 
 _SILENT = frozenset({HealthState.UNKNOWN, HealthState.UP})
+
+
+def _taken_back(view: RungView) -> bool:
+    """Whether it was known once, and its probes have been void for too long since."""
+    return view.state is HealthState.UNKNOWN and view.outcome is Outcome.VOID
 
 
 @functools.lru_cache(maxsize=4096)
@@ -206,6 +211,8 @@ class Evidence(Mapping[str, Value]):
     def _of_rung(self, key: RungKey, attribute: str) -> Value:
         view = self._state.rungs.get(key)
         measured = self._state.measurements.get(key)
+        if view is not None and _taken_back(view):
+            return None  # also what it measured before
         match attribute:
             case "state":
                 if view is not None:

@@ -102,17 +102,19 @@ def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
     if word is not HealthState.UP:
         onsets = [moment for moment in (before.first_bad, event.first_bad) if moment]
         first_bad = min(onsets, default=0.0)
+    # A vantage that takes its word back, all its probes being void, explains nothing of what the others still say.
+    heard = before if event.outcome is Outcome.VOID and word is not HealthState.UNKNOWN else event
     view = RungView(
         state=word,
         by_vantage=by_vantage,
-        outcome=event.outcome,
-        code=event.code,
-        failures=event.failures,
+        outcome=heard.outcome,
+        code=heard.code,
+        failures=heard.failures,
         flapping=event.flapping,
         since=before.since if word is before.state else event.at.mono,
         last_good=max(before.last_good, event.last_good),
         first_bad=first_bad,
-        note=event.note,
+        note=heard.note,
     )
     rungs = state.rungs.set(key, view)
     broken = state.broken

@@ -80,6 +80,46 @@ def test_one_failure_domain_is_one_vote() -> None:
     assert verdict(state, {"a": DOWN, "b": DOWN}, 2) is SUSPECT
 
 
+def test_what_is_not_known_any_more_is_no_evidence_and_down_for_nobody() -> None:
+    world = World(build_policy())
+    world.send(
+        HealthChanged(
+            at=world.at(), vantage="a", key=SIP, previous=SUSPECT, current=DOWN, outcome=Outcome.REFUSING,
+            code=503, failures=3, first_bad=world.now,
+        )
+    )  # fmt: skip
+    evidence = Evidence(world.state, world.policy, topology(world.policy), "primary", world.now)
+    assert (evidence["self.sip.state"], evidence["self.sip.outcome"]) == ("DOWN", "REFUSING")
+    world.send(
+        HealthChanged(
+            at=world.at(), vantage="a", key=SIP, previous=DOWN, current=UNKNOWN, outcome=Outcome.VOID,
+            first_bad=world.now, note="our own loop lagged 300 ms",
+        )
+    )  # fmt: skip
+    evidence = Evidence(world.state, world.policy, topology(world.policy), "primary", world.now)
+    for name in ("state", "outcome", "failures", "code"):
+        assert evidence.get(f"self.sip.{name}") is None
+    assert world.state.rungs[SIP].state is UNKNOWN
+
+
+def test_a_vantage_that_takes_its_word_back_explains_nothing_of_what_another_says() -> None:
+    world = World(build_policy())
+    told(world, "a", DOWN)
+    world.send(
+        HealthChanged(
+            at=world.at(),
+            vantage="b",
+            key=SIP,
+            previous=UP,
+            current=UNKNOWN,
+            outcome=Outcome.VOID,
+            note="lag",
+        )
+    )
+    view = world.state.rungs[SIP]
+    assert (view.state, view.outcome, view.note) == (DOWN, Outcome.NO_REPLY, "")
+
+
 HERE = Bias(own="host-1", opposite=frozenset({"host-2"}))
 """As the primary on host-1 is judged, whose backup is on host-2."""
 
