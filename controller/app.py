@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,29 @@ from controller import registry
 from controller.configuration.check import CheckReport, check, render_text
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
+from controller.configuration.node import NodeSettings
+from controller.configuration.schema import schema
 from controller.configuration.settings import Settings
 from controller.core.invariants import violations
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
 from controller.engine.leadership import Leadership, watch_timers
-from controller.engine.loop import Engine
+from controller.engine.loop import Engine, failover_relevant
 from controller.engine.prober_process import ProcessProber
+from controller.engine.replication import Replica
+from controller.engine.sharing import Sharing
+from controller.etcd.client import EtcdSettings
+from controller.leases.etcd.bundle import EtcdCoordination
+from controller.leases.etcd.places import Places
 from controller.leases.local import LocalLease
 from controller.model.errors import ConfigurationError, Problem
-from controller.model.events import LadderFinished
+from controller.model.events import LadderFinished, VantageBeat
 from controller.model.facts import Entry, entry_payload
 from controller.model.health import RungKey
 from controller.model.policy import Policy
 from controller.notifiers.pager import Pager
-from controller.ports import Action, Notifier, SwitchDriver, Target
+from controller.ports import Action, Coordinated, Lease, Notifier, SwitchDriver, Target
 from controller.stores.archive import SqlArchive
 from controller.stores.journal import SqliteJournal
 from controller.stores.journal_reader import JournalReader
@@ -51,6 +59,9 @@ WATCH_PERIOD = 0.1
 
 WARM = 20.0
 """Seconds after which every target has been heard of."""
+
+LONGEST_PERIOD = 0.5
+"""Seconds between two renewals of leadership, whatever its lifetime: so soon a node that lost it knows."""
 
 COLLECTING = (20_000, 20, 20)
 """Thresholds of the garbage collector; nearly everything here is freed without it."""
@@ -80,6 +91,11 @@ def check_settings(path: Path, loss: float) -> CheckReport:
     return check(path, kinds(), shipped, loss=loss)
 
 
+def configuration_schema() -> dict[str, Any]:
+    """The JSON Schema of a configuration file, with the parameters of every kind that is installed."""
+    return schema(kinds())
+
+
 def check_text(report: CheckReport, language: str) -> str:
     return render_text(report, language)
 
@@ -94,7 +110,13 @@ class Controller:
         self.clock = SystemClock()
         self.journal = SqliteJournal(node.data / "journal.db", node.name)
         self.archive = SqlArchive(node.archive)
-        self.lease = LocalLease(node.data / "lease.lock", lifetime=node.lease.ttl)
+        self.coordination = _coordination(node)
+        self.lease: Lease = (
+            LocalLease(node.data / "lease.lock", lifetime=node.coordination.ttl)
+            if self.coordination is None
+            else self.coordination.lease
+        )
+        replica = None if self.coordination is None else Replica(self.coordination.register)
         self.prober = ProcessProber(node.name, self.clock)
         self.links = AcknowledgeLinks(_key(node.data / "links.key"), spent=node.data / "links.spent")
         self.pager = Pager(policy.people, _notifiers(policy), self._link)
@@ -118,8 +140,32 @@ class Controller:
             journal=self.journal,
             dispatcher=self.dispatcher,
             clock=self.clock,
+            replica=replica,
+            resign=lambda reason: self.leadership.step_down(reason),
         )
-        self.leadership = Leadership(self.lease, self.clock, self.engine.submit, period=node.lease.ttl / 3)
+        self.leadership = Leadership(
+            self.lease,
+            self.clock,
+            self.engine.submit,
+            period=min(node.coordination.ttl / 3, LONGEST_PERIOD),
+            replica=replica,
+        )
+        self.sharing = (
+            None
+            if self.coordination is None
+            else Sharing(
+                self.coordination.sightings,
+                self.clock,
+                self.engine.submit,
+                vantage=node.name,
+                failure_domain=node.failure_domain,
+                shared=failover_relevant(policy),
+            )
+        )
+        if self.coordination is not None:
+            for driver in self.drivers.values():
+                if isinstance(driver, Coordinated):
+                    driver.coordinate(self.coordination.grants)
         self.desk = Desk(self.engine, self.journal, self.clock)
         self.shipper = Shipper(self.journal, self.archive, node.name)
 
@@ -129,6 +175,9 @@ class Controller:
         node = self.settings.node
         await self.engine.open()
         async with contextlib.AsyncExitStack() as closing:
+            if self.coordination is not None:
+                closing.push_async_callback(self.coordination.close)
+                await self.coordination.open()
             closing.push_async_callback(self.journal.close)
             closing.push_async_callback(self._close_adapters)
             listeners = Listeners(
@@ -172,6 +221,12 @@ class Controller:
                     name="timers",
                 ),
             ]
+            if self.coordination is not None and self.sharing is not None:
+                parts += [
+                    asyncio.create_task(self.sharing.publish(), name="publishing"),
+                    asyncio.create_task(self.sharing.listen(), name="listening"),
+                    asyncio.create_task(self.coordination.grants.watch(), name="heartbeats"),
+                ]
             closing.push_async_callback(_end, parts)
             closing.push_async_callback(self.dispatcher.close)
             closing.push_async_callback(
@@ -189,6 +244,10 @@ class Controller:
         async for event in self.prober.events():
             if isinstance(event, LadderFinished) and not self.dispatcher.answered(event):
                 continue
+            if self.sharing is not None:
+                self.sharing.notice(event)
+            if isinstance(event, VantageBeat):
+                event = replace(event, failure_domain=self.settings.node.failure_domain)
             self.engine.submit(event)
 
     async def _close_adapters(self) -> None:
@@ -211,6 +270,26 @@ class Controller:
     def _link(self, incident: str, person: str) -> str:
         token = self.links.make(incident, person, self.clock.now().wall)
         return f"{self.settings.node.http.public_url}/a/{token}"
+
+
+def _coordination(node: NodeSettings) -> EtcdCoordination | None:
+    """None for a node that stands alone. Raises CoordinationError when a file can't be used."""
+    settings = node.coordination
+    if settings.kind == "local":
+        return None
+    etcd = EtcdSettings(
+        endpoints=settings.endpoints,
+        timeout=settings.timeout,
+        user=settings.user,
+        password=settings.password,
+        authority=settings.authority,
+        certificate=settings.certificate,
+        key=settings.key,
+        accept_old=settings.accept_old_etcd,
+    )
+    return EtcdCoordination(
+        etcd, Places(settings.cluster), node.name, lifetime=int(settings.ttl), pin=node.data / "cluster.pin"
+    )
 
 
 def targets(policy: Policy) -> list[Target]:

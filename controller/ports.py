@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from controller.model.commands import Drive, Notify, RunAction
 from controller.model.events import Event
@@ -137,6 +137,13 @@ class SwitchDriver(Protocol):
     async def perform(self, command: Drive) -> ActionOutcome: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Coordinated(Protocol):
+    """A switch driver that needs the grants of several nodes' store; it says that its fence is not ready without."""
+
+    def coordinate(self, grants: Grants) -> None: ...
 
 
 class Notifier(Protocol):

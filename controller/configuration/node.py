@@ -9,10 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from controller.configuration.documents import Document
-from controller.configuration.fields import PositiveCount, PositiveSeconds, Section
+from controller.configuration.fields import Flag, PositiveCount, PositiveSeconds, Section
 from controller.configuration.kinds import Kinds
 from controller.configuration.secrets import UNREFERRED
 from controller.configuration.validation import validate
@@ -47,11 +47,21 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeaseSettings:
-    """`ttl` in seconds."""
+class CoordinationSettings:
+    """Who may act, and where several nodes keep what they share. `ttl` in seconds: of leadership. `cluster`: the name of
+    this controller in the store, the same on all its nodes. `timeout` in seconds: of one request. PEM files."""
 
     kind: str = "local"
     ttl: float = 3.0
+    cluster: str = "default"
+    endpoints: tuple[str, ...] = ()
+    timeout: float = 0.5
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authority: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    accept_old_etcd: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +76,44 @@ class NodeSettings:
     failure_domain: str = ""
     probers: int = 1
     language: str = "zh"
-    lease: LeaseSettings = LeaseSettings()
+    coordination: CoordinationSettings = CoordinationSettings()
     http: HttpSettings = HttpSettings()
     actions: Mapping[str, object] = field(default_factory=dict)
 
 
-class LeaseEntry(Section):
-    kind: Literal["local"] = "local"
+class CoordinationEntry(Section):
+    """`local`: this node stands alone. `etcd`: several nodes share a cluster of etcd; the rest belongs to it."""
+
+    kind: Literal["local", "etcd"] = "local"
     ttl: Annotated[PositiveSeconds, Field(ge=0.5, le=60)] = 3.0
+    cluster: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    endpoints: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+$")], ...] = ()
+    timeout: Annotated[PositiveSeconds, Field(le=10)] = 0.5
+    user: str = ""
+    password: str = ""
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+    accept_old_etcd: Flag = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> CoordinationEntry:
+        if self.kind == "local":
+            given = self.model_fields_set - {"kind", "ttl"}
+            if given:
+                raise ValueError(f"{', '.join(sorted(given))}: only with kind: etcd")
+            return self
+        if not self.endpoints:
+            raise ValueError("endpoints: where the members of etcd answer, e.g. [http://10.0.0.1:2379]")
+        if self.ttl != int(self.ttl):
+            raise ValueError("ttl: etcd counts whole seconds")
+        if self.timeout > self.ttl / 2:
+            raise ValueError(f"timeout: leadership of {self.ttl:g} s leaves no time for {self.timeout:g} s")
+        if bool(self.user) is not bool(self.password):
+            raise ValueError("user and password belong together")
+        if bool(self.certificate) is not bool(self.key):
+            raise ValueError("certificate and key belong together")
+        return self
 
 
 class NodeEntry(Section):
@@ -85,7 +125,7 @@ class NodeEntry(Section):
     archive: str = Field(default="", pattern=r"^$|^[a-z0-9+]+://")
     failure_domain: str = ""
     probers: Annotated[PositiveCount, Field(le=64)] = 1
-    lease: LeaseEntry = LeaseEntry()
+    coordination: CoordinationEntry = CoordinationEntry()
 
 
 class TokenEntry(Section):
@@ -122,9 +162,34 @@ def build_node(
         failure_domain=entry.failure_domain,
         probers=entry.probers,
         language=language,
-        lease=LeaseSettings(kind=entry.lease.kind, ttl=entry.lease.ttl),
+        coordination=_coordination(entry.coordination, document, directory, problems),
         http=_http(http, problems),
         actions=actions,
+    )
+
+
+def _coordination(
+    entry: CoordinationEntry, document: Document | None, directory: Path, problems: list[Problem]
+) -> CoordinationSettings:
+    place = ("coordination", "password")
+    if document is not None and entry.password and not document.referred(place):
+        problems.append(document.problem(place, UNREFERRED))
+
+    def file(name: str) -> Path | None:
+        return (directory / Path(name).expanduser()).absolute() if name else None
+
+    return CoordinationSettings(
+        kind=entry.kind,
+        ttl=entry.ttl,
+        cluster=entry.cluster,
+        endpoints=entry.endpoints,
+        timeout=entry.timeout,
+        user=entry.user,
+        password=entry.password,
+        authority=file(entry.authority),
+        certificate=file(entry.certificate),
+        key=file(entry.key),
+        accept_old_etcd=entry.accept_old_etcd,
     )
 
 

@@ -127,7 +127,7 @@ class Engine:
         self._head = ""
         self._failing_since: float | None = None
         self._trial: asyncio.TimerHandle | None = None
-        self._relevant = _failover_relevant(policy)
+        self._relevant = failover_relevant(policy)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -390,7 +390,7 @@ def _newest(waiting: Iterable[_Waiting]) -> list[_Waiting]:
     return list(kept.values())
 
 
-def _failover_relevant(policy: Policy) -> frozenset[str]:
+def failover_relevant(policy: Policy) -> frozenset[str]:
     """Components a group's decision may wait for."""
     names: set[str] = set()
     for group in policy.groups.values():

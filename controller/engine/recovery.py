@@ -89,7 +89,12 @@ def restore(node: str, aggregates: Iterable[Aggregate], policy: Policy, now: Mom
 
 def succession(state: State, coordinated: Iterable[Aggregate], policy: Policy) -> tuple[Aggregate, ...]:
     """What changes for a node that takes over: the coordinated aggregates, this node's own faults that they lack, and
-    a `Gone` for everything else of its own. Its own view of faults never replaces the one an incident was made of."""
+    a `Gone` for everything else of its own. Its own view of faults never replaces the one an incident was made of.
+
+    Where nothing was coordinated yet, its own state is what the others will find."""
+    coordinated = tuple(coordinated)
+    if not coordinated:
+        return durable(state, policy)
     taken = {aggregate_key(aggregate): aggregate for aggregate in coordinated}
     for aggregate in durable(state, policy):
         key = aggregate_key(aggregate)

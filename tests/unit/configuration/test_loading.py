@@ -339,3 +339,43 @@ def test_shipped_files_by_name(loaded: Loader) -> None:
 def test_problems_are_an_error(loaded: Loader) -> None:
     with pytest.raises(ConfigurationError, match="own.yaml:2: nodes: unknown key; closest: node"):
         loaded("nodes: {}")
+
+
+ETCD = """
+node:
+  name: n1
+  coordination:
+    {kind: etcd, cluster: ring, endpoints: ["http://10.0.0.1:2379"], ttl: 2s, authority: ca.pem, accept_old_etcd: true}
+"""
+
+
+def test_several_nodes(loaded: Loader, tmp_path: Path) -> None:
+    found = loaded(ETCD).node.coordination
+    assert (found.kind, found.cluster, found.ttl, found.endpoints) == (
+        "etcd",
+        "ring",
+        2.0,
+        ("http://10.0.0.1:2379",),
+    )
+    assert found.authority == tmp_path / "ca.pem"
+    assert found.accept_old_etcd
+    assert loaded("node: {name: n1}").node.coordination.kind == "local"
+
+
+@pytest.mark.parametrize(
+    ("coordination", "message"),
+    [
+        ("{kind: etcd}", "endpoints: where the members of etcd answer"),
+        ("{endpoints: ['http://a:1']}", "endpoints: only with kind: etcd"),
+        ("{kind: etcd, endpoints: ['http://a:1'], ttl: 1.5}", "etcd counts whole seconds"),
+        ("{kind: etcd, endpoints: ['http://a:1'], ttl: 1, timeout: 0.6}", "leaves no time for 0.6 s"),
+        ("{kind: etcd, endpoints: ['http://a:1'], user: ring}", "user and password belong together"),
+        ("{kind: etcd, endpoints: ['http://a:1'], user: u, password: secret}", "never written here"),
+        ("{kind: etcd, endpoints: ['a:1']}", "endpoints[0]"),
+    ],
+)
+def test_a_wrong_coordination_is_one_clear_error(loaded: Loader, coordination: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(f"node: {{coordination: {coordination}}}")
+    (problem,) = caught.value.problems
+    assert message in str(problem)

@@ -129,3 +129,10 @@ def test_what_the_store_does_not_have_is_gone_but_for_own_faults() -> None:
     after = succeeded(world.state, aggregates, world.policy, world.at())
     assert not after.incidents and after.groups[GROUP].active == "backup" and after.faults
     assert restore("n", aggregates, world.policy, world.at()).incidents == after.incidents
+
+
+def test_the_first_of_several_brings_its_own_state() -> None:
+    world = broken_world()
+    aggregates = succession(world.state, (), world.policy)
+    assert set(aggregates) == set(durable(world.state, world.policy))
+    assert "incident/INC-0001" in {aggregate_key(aggregate) for aggregate in aggregates}
