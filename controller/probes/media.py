@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import socket
 import time
 from typing import NamedTuple
 
 from controller.probes.datagrams import Address, DatagramSocket
+from controller.probes.mass import OURS
 from controller.sip import g711
 from controller.sip.echo import EchoProof, MediaPath
 from controller.sip.emodel import G711_PLC, mos, r_factor
@@ -22,11 +24,16 @@ CODECS: tuple[Codec, ...] = (PCMU, PCMA)
 STRAGGLERS = 0.2
 """Seconds to wait for the last packets after ours have all been sent."""
 
+LAG_TOLERATED = STRAGGLERS / 4
+"""Seconds that our own sender or wait may be late, a quarter of what every packet has to come back in. Later than that
+packets leave in bursts, which the far side's jitter buffer drops, and what is missing or bad may be our own doing."""
+
 
 class MediaReport(NamedTuple):
     """`loss_percent` is of our packets that did not come back, both directions together; `mos` is reckoned from it and
     from half the round trip. `one_way` names the direction without proof of audio: "" none, "in" nothing arrives here
-    (whether we are heard can't be told then), "out" audio arrives, but never ours, "both" the answer refuses audio."""
+    (whether we are heard can't be told then), "out" audio arrives, but never ours, "both" the answer refuses audio.
+    `doubt` says why, through our own fault, nothing bad in it is evidence; empty when it is."""
 
     sent: int = 0
     received: int = 0
@@ -36,6 +43,7 @@ class MediaReport(NamedTuple):
     mos: float | None = None
     one_way: str = ""
     codec: str = ""
+    doubt: str = ""
 
 
 class Media:
@@ -52,6 +60,8 @@ class Media:
         self._proof: EchoProof | None = None
         self._complete = asyncio.Event()
         self._all_sent = False
+        self._lag = 0.0  # the worst lateness of our own timers, seconds
+        self._unsent = 0  # packets that our own host did not take
         self._socket = DatagramSocket(sock, loop, self._receive, lambda datagram, address, code: None)
 
     def offer(self) -> bytes:
@@ -79,17 +89,33 @@ class Media:
         )
         started = time.monotonic()
         for number in range(max(1, round(seconds / PACKET_TIME))):
-            await asyncio.sleep(max(0.0, started + number * PACKET_TIME - time.monotonic()))
-            payload = proof.payload(time.monotonic(), samples=SAMPLES)
-            self._socket.send(sender.next_packet(payload, samples=SAMPLES).encode(), remote)
+            due = started + number * PACKET_TIME
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            self._lag = max(self._lag, now - due)
+            payload = proof.payload(now, samples=SAMPLES)
+            code = self._socket.send(sender.next_packet(payload, samples=SAMPLES).encode(), remote)
+            self._unsent += code in OURS
         self._all_sent = True
         self._check_complete()
+        due = time.monotonic() + STRAGGLERS
         try:
             async with asyncio.timeout(STRAGGLERS):
                 await self._complete.wait()
         except TimeoutError:
-            pass
-        return self._report(proof, codec)
+            self._lag = max(self._lag, time.monotonic() - due)
+            # A loop that was late serves the timer before it has read all that waits.
+            self._socket.drain()
+        return self._report(proof, codec)._replace(doubt=self._doubt(started))
+
+    def _doubt(self, started: float) -> str:
+        if self._unsent:
+            return f"our own host did not send {self._unsent} packets"
+        if self._lag > LAG_TOLERATED:
+            return f"our own loop lagged {math.ceil(self._lag * 1000)} ms"
+        if self._socket.lost_since(started):
+            return "our own socket overflowed"
+        return ""
 
     def close(self) -> None:
         self._socket.close()

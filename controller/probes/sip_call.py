@@ -15,7 +15,7 @@ from controller.model.health import Outcome, ProbeResult, RungKey
 from controller.model.moments import Values
 from controller.probes.answers import OUTCOMES
 from controller.probes.datagrams import Address
-from controller.probes.media import Media, MediaReport
+from controller.probes.media import STRAGGLERS, Media, MediaReport
 from controller.probes.parameters import HostPort, SipUri, Strict, split_address
 from controller.probes.sip_line import SipLine, next_hop_address, resolve
 from controller.sip.call import Call
@@ -31,6 +31,9 @@ our CANCEL and must be hung up too."""
 
 MARGIN = 0.02
 """Seconds of the timeout kept back for the verdict."""
+
+SHORTEST_AUDIO = 0.1
+"""Seconds, five packets; with less time left after a late answer its audio is not measured."""
 
 CLOSE_WITHIN = 0.5
 """Seconds that closing waits for them."""
@@ -206,7 +209,9 @@ class SipCall:
         if answer is None or answer.audio is None or running.media is None or not self._parameters.media:
             return None
         left = until - time.monotonic()
-        seconds = min(self._parameters.media, max(0.0, left - 0.25))
+        seconds = min(self._parameters.media, left - STRAGGLERS - MARGIN)
+        if seconds < min(self._parameters.media, SHORTEST_AUDIO):
+            return None
         try:
             async with asyncio.timeout(max(0.0, left)):
                 return await running.media.run(answer.audio, seconds)
@@ -221,19 +226,23 @@ class SipCall:
         delay = record.post_dial_delay
         side = record.header(parameters.side_header) or ""
         answered = record.answered is not None
+        outcome, note = self._verdict(running, report, side)
+        if outcome is Outcome.VOID:
+            return _result(key, sent_at, outcome, None, note=note)
+        # What our own lag has spoilt is left out; that audio came through counts however late we were.
+        heard = None if report is None or report.doubt else report
         values: Values = (
             ("side", side),
-            ("mos", None if report is None else report.mos),
+            ("mos", None if heard is None else heard.mos),
             ("pdd_ms", None if delay is None else round(1000 * delay, 1)),
-            ("loss_percent", None if report is None else report.loss_percent),
+            ("loss_percent", None if heard is None else heard.loss_percent),
             ("sent", 0 if report is None else report.sent),
             ("received", 0 if report is None else report.received),
-            ("jitter_ms", None if report is None else report.jitter_ms),
+            ("jitter_ms", None if heard is None else heard.jitter_ms),
             ("answered", answered),
             ("code", code),
             ("one_way", "" if report is None else report.one_way),
         )
-        outcome, note = self._verdict(running, report, side)
         up = outcome is Outcome.UP or (not answered and code in parameters.accept)
         sends = max(1, record.invites_sent)
         return _result(key, sent_at, outcome, up, code=code, sends=sends, note=note, values=values)
@@ -249,13 +258,16 @@ class SipCall:
         if parameters.media:
             if report is None:
                 return Outcome.NO_REPLY, "answered too late to measure its audio"
+            poor = report.mos is not None and report.mos < parameters.minimum_mos
+            if report.doubt and (report.one_way or poor):
+                return Outcome.VOID, report.doubt
             if report.one_way:
                 return Outcome.FAILED, {
                     "in": "no audio arrives here",
                     "out": "our audio does not arrive there",
                     "both": "the answer refuses audio",
                 }[report.one_way]
-            if report.mos is not None and report.mos < parameters.minimum_mos:
+            if poor:
                 return Outcome.FAILED, f"MOS {report.mos} with {report.loss_percent} % lost"
         delay, longest = record.post_dial_delay or 0.0, parameters.longest_post_dial_delay
         if longest and delay > longest:
@@ -312,7 +324,7 @@ def _result(
     key: RungKey,
     sent_at: float,
     outcome: Outcome,
-    up: bool,
+    up: bool | None,
     *,
     code: int = 0,
     sends: int = 1,
