@@ -42,6 +42,7 @@ DRIVERS: Mapping[str, str] = {
     "haproxy": "controller.actions.haproxy:Haproxy",
     "asterisk": "controller.actions.asterisk:Asterisk",
     "freeswitch": "controller.actions.freeswitch:Freeswitch",
+    "keepalived": "controller.actions.keepalived:Keepalived",
 }
 NOTIFIERS: Mapping[str, str] = {
     "webhook": "controller.notifiers.webhook:Webhook",

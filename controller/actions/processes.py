@@ -25,8 +25,11 @@ class CommandFailed(ActionError):
         )
 
 
-async def run(argv: Sequence[str], *, environment: Mapping[str, str], text: str = "") -> str:
-    """Its output, with `text` on its standard input. Cancelled, it and its children are killed.
+async def run(
+    argv: Sequence[str], *, environment: Mapping[str, str], text: str = "", most: int = MOST_OUTPUT
+) -> str:
+    """At most that many octets of its output, with `text` on its standard input. Cancelled, it and its children are
+    killed.
 
     Raises CommandFailed, ActionError (can't be started).
     """
@@ -54,7 +57,7 @@ async def run(argv: Sequence[str], *, environment: Mapping[str, str], text: str 
             os.close(handle)
             status = process.wait()
         told.seek(0)
-        output = told.read(MOST_OUTPUT).decode(errors="replace").strip()
+        output = told.read(most).decode(errors="replace").strip()
     if status:
         raise CommandFailed(argv, status, output)
     return output
