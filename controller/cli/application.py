@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from controller.cli import drilling, operating, reading, running
+from controller.cli import agent, drilling, explaining, operating, reading, running, standing
 from controller.cli.client import CallFailed, Client
 from controller.cli.exits import Exit
 from controller.cli.screen import Screen, preferred_language
 from controller.model.errors import ThirdRingError
 from controller.reports.prose import Language, refusal_text
+from controller.reports.values import said
 
 DEFAULT_SOCKET = "var/thirdring.sock"
 
@@ -30,7 +31,10 @@ application = typer.Typer(
     add_completion=False,
 )
 running.add_to(application)
+agent.add_to(application)
+standing.add_to(application)
 reading.add_to(application)
+explaining.add_to(application)
 operating.add_to(application)
 application.add_typer(drilling.application, name="drill")
 
@@ -73,7 +77,8 @@ def main() -> None:
     except typer.Exit as finished:
         sys.exit(finished.exit_code)
     except CallFailed as error:
-        _complain(str(error), error.reasons, as_json=as_json, language=_language(arguments))
+        language = _language(arguments)
+        _complain(said(error.text, language), error.reasons, as_json=as_json, language=language)
         sys.exit(error.code)
     except ThirdRingError as error:
         _complain(str(error), (), as_json=as_json, language=_language(arguments))

@@ -10,17 +10,21 @@ from typing import Any
 import aiohttp
 
 from controller.cli.exits import Exit
+from controller.model import words
 from controller.model.errors import ThirdRingError
+from controller.model.runbooks import Text
 
 TIMEOUT = 15.0
 """Seconds one call may take."""
 
 
 class CallFailed(ThirdRingError):
-    """A call that did not do what was asked, with the exit code it leads to."""
+    """A call that did not do what was asked, with the exit code it leads to. The message is English; `text` has it in
+    both languages where this program words it."""
 
-    def __init__(self, message: str, code: Exit, reasons: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str | Text, code: Exit, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message.en if isinstance(message, Text) else message)
+        self.text = message if isinstance(message, Text) else Text(zh=message, en=message)
         self.code = code
         self.reasons = reasons
 
@@ -83,7 +87,11 @@ class Client:
                 return await response.text() if as_text else await response.json()
         except TimeoutError:
             raise CallFailed(
-                f"the controller at {self.socket} did not answer within {TIMEOUT:g} s; whether it was done is unknown",
+                Text(
+                    zh=f"控制器（{self.socket}）{TIMEOUT:g} 秒内没有应答；是否已执行未知，请先查看 status 与 timeline",
+                    en=f"the controller at {self.socket} did not answer within {TIMEOUT:g} s; whether it was done is "
+                    "unknown: look at status and timeline first",
+                ),
                 Exit.UNREACHABLE,
             ) from None
         except (OSError, aiohttp.ClientError) as error:
@@ -91,8 +99,12 @@ class Client:
 
     def _unreachable(self, error: Exception) -> CallFailed:
         return CallFailed(
-            f"no controller answers at {self.socket} ({error}); is `thirdring run` running, and is this its socket? "
-            "(--socket or THIRDRING_SOCKET)",
+            Text(
+                zh=f"{self.socket} 没有控制器应答（{error}）；`thirdring run` 在运行吗？控制套接字对吗？"
+                "（--socket 或 THIRDRING_SOCKET）",
+                en=f"no controller answers at {self.socket} ({error}); is `thirdring run` running, and is this its "
+                "socket? (--socket or THIRDRING_SOCKET)",
+            ),
             Exit.UNREACHABLE,
         )
 
@@ -106,5 +118,13 @@ def _failed(status: int, text: str) -> CallFailed:
     if status == 409:
         return CallFailed(detail, Exit.REFUSED, tuple(problem.get("reasons", ())))
     if status == 404:
+        known = words.MISSING.get(str(problem.get("missing")))
+        name = str(problem.get("name", ""))
+        if known is not None:
+            return CallFailed(Text(zh=known.zh.format(name), en=known.en.format(name)), Exit.NOT_FOUND)
         return CallFailed(detail, Exit.NOT_FOUND)
-    return CallFailed(detail, Exit.USAGE if status == 400 else Exit.PROBLEM)
+    if status == 400:
+        return CallFailed(Text(zh=f"请求有误：{detail}", en=detail), Exit.USAGE)
+    if status == 503:
+        return CallFailed(Text(zh=f"未能记录，因此没有执行：{detail}", en=detail), Exit.PROBLEM)
+    return CallFailed(detail, Exit.PROBLEM)

@@ -6,8 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from controller.cli.client import CallFailed
+from controller.cli.exits import Exit
 from controller.cli.screen import Screen, clock_time
 from controller.model.groups import SwitchVerb
+from controller.model.runbooks import Text
 from controller.reports.prose import Language, fact_line, refusal_text
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; do nothing.")]
@@ -120,7 +123,7 @@ def ready(
 
 
 def ack(context: typer.Context, incident: str) -> None:
-    """Acknowledge an incident: its pages stop."""
+    """Acknowledge an incident, or a page by its own id: its pages stop."""
     _told(context, context.obj.client.post(f"/api/v1/incidents/{incident}/acknowledge"))
 
 
@@ -149,8 +152,10 @@ def _decide(context: typer.Context, run: str, *, granted: bool) -> None:
     found = screen.client.get(f"/api/v1/runs/{run}")
     waiting = next((step for step in found["steps"] if step["state"] == "awaiting_person"), None)
     if waiting is None:
-        screen.show({"done": False}, f"{run} waits for nobody")
-        raise typer.Exit(1)
+        raise CallFailed(
+            Text(zh=f"{run} 没有在等待任何人，什么都没有做", en=f"{run} waits for nobody; nothing was done"),
+            Exit.REFUSED,
+        )
     body = {
         "revision": found["revision"],
         "step": waiting["path"],
@@ -226,6 +231,9 @@ def _told(context: typer.Context, answer: dict[str, Any]) -> None:
         if answer["refused"]:
             lines.append(screen.word("会被拒绝：", "It would be refused:"))
             lines.extend(f"  - {refusal_text(reason, language)} [{reason}]" for reason in answer["refused"])
-    screen.show(answer, "\n".join(lines) or screen.word("没有变化", "nothing changed"))
+    screen.show(
+        answer,
+        "\n".join(lines) or screen.word("没有变化：本来就是如此", "nothing changed: it was so already"),
+    )
     if answer.get("dry_run") and answer["refused"]:
-        raise typer.Exit(3)
+        raise typer.Exit(Exit.REFUSED)

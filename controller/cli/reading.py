@@ -1,4 +1,4 @@
-"""What there is to read: status, incidents, the timeline, why, and reports."""
+"""The record: the timeline, whether it is whole, and reports."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from controller.cli.client import CallFailed
 from controller.cli.exits import Exit
-from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, table, write_document
-from controller.reports.prose import Language, entry_line, fault_name, severity_text
+from controller.cli.screen import Screen, clock_time, write_document, zone
+from controller.model import words
+from controller.model.runbooks import Text
+from controller.reports.prose import Language, entry_line
 
 Journal = Annotated[
     Path | None, typer.Option(help="Read this journal file itself; needs no running controller.", exists=True)
@@ -25,109 +26,9 @@ MOST_AT_ONCE = 10_000
 
 
 def add_to(application: typer.Typer) -> None:
-    application.command()(status)
-    application.command()(incidents)
     application.command()(timeline)
-    application.command()(explain)
     application.command()(verify)
     application.command()(report)
-
-
-def status(context: typer.Context) -> None:
-    """Groups, open incidents, holds, and the controller's own health."""
-    screen: Screen = context.obj
-    answer = screen.client.get("/api/v1/status")
-    if screen.as_json:
-        screen.show(answer, "")
-        return
-    word = screen.word
-    leader = word("主控", "leader") if answer["leader"] else word("非主控", "not leader")
-    journal = (
-        word("日志不可写", "JOURNAL UNAVAILABLE")
-        if answer["journal"]["failing"]
-        else word("日志正常", "journal ok")
-    )
-    only = word("，只观察不动作", ", observing only") if answer["observing_only"] else ""
-    screen.say(f"{answer['node']}  {answer['configuration']}  {leader}, {journal}{only}")
-    counts = "  ".join(f"{key} {count}" for key, count in sorted(answer["health"].items()))
-    screen.say(f"{word('组件', 'components')}: {counts}")
-    for group in answer["groups"]:
-        armed = (
-            word("已武装", "armed") if group["armed"] else word("未武装，只观察", "NOT ARMED, observes only")
-        )
-        sides = "  ".join(
-            f"{'*' if side['active'] else ' '}{side['name']} {side['health']}"
-            + (f" ({side['broken_rung']})" if side["broken_rung"] else "")
-            for side in group.get("sides", ())
-        )
-        screen.say(
-            f"\n{screen.pick(group.get('title'), group['name'])} [{group['name']}]  {armed}  {group['phase']}"
-        )
-        screen.say(f"  {sides}   epoch {group['epoch']}")
-        if group["cooldown_seconds"]:
-            screen.say(f"  {word('冷却', 'cooldown')} {duration(group['cooldown_seconds'])}")
-    for hold in answer["holds"]:
-        screen.say(
-            f"\n{word('暂停', 'hold')} {hold['scope']}: {hold['reason']} ({hold['by']}, -> {clock_time(hold['until_wall'])})"
-        )
-    for drill in answer["drills"]:
-        screen.say(f"\n【演练】 {drill['id']} {drill['scenario']} {drill['state']}")
-    if answer["incidents"]:
-        screen.say("")
-        _incident_table(screen, answer["incidents"], answer["time"])
-    else:
-        screen.say(f"\n{word('没有未结事件', 'no open incidents')}")
-
-
-def incidents(
-    context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", help="Closed ones as well.")] = False,
-) -> None:
-    """Incidents, newest first."""
-    screen: Screen = context.obj
-    query = {} if everything else {"open": "true"}
-    answer = screen.client.get("/api/v1/incidents", **query)
-    if screen.as_json:
-        screen.show(answer, "")
-    elif answer["incidents"]:
-        _incident_table(screen, answer["incidents"], screen.client.get("/api/v1/status")["time"])
-    else:
-        screen.say(
-            screen.word("没有事件", "no incidents")
-            if everything
-            else screen.word("没有未结事件", "no open incidents")
-        )
-
-
-def _incident_table(screen: Screen, found: list[dict[str, Any]], now: float) -> None:
-    language = Language(screen.language)
-    rows: list[tuple[str | Text, ...]] = []
-    for incident in found:
-        style = SEVERITY_STYLES.get(incident["severity"], "")
-        mark = "【演练】" if incident["drill"] else ""
-        ended = incident["resolved_wall"] or incident["mitigated_wall"] or now
-        rows.append(
-            (
-                incident["id"],
-                Text(f" SEV{incident['severity']} ", style=style),
-                f"{mark}{screen.pick(incident['title'], incident['root'])}: {fault_name(incident['kind'], language)}",
-                incident["state"],
-                clock_time(incident["opened_wall"]),
-                duration(ended - incident["opened_wall"]),
-                str(incident["affected"]),
-            )
-        )
-    word = screen.word
-    columns = (
-        "id",
-        word("级别", "severity"),
-        word("事件", "what"),
-        word("状态", "state"),
-        word("开始", "opened"),
-        word("时长", "lasted"),
-        word("影响数", "affected"),
-    )
-    screen.show(None, table(columns, rows))
 
 
 def timeline(
@@ -162,10 +63,8 @@ def timeline(
 
     entries = _all(read, after or 0) if everything else read(after, limit)
     if incident and not entries and not read(None, 1):
-        raise CallFailed(
-            screen.word(f"没有事件 {incident}", f"no incident {incident}"),
-            Exit.NOT_FOUND,
-        )
+        missing = words.MISSING["incident"]
+        raise CallFailed(Text(zh=missing.zh.format(incident), en=missing.en.format(incident)), Exit.NOT_FOUND)
     cut = not everything and len(entries) == limit
     if cut and after is None:
         screen.say(
@@ -174,6 +73,7 @@ def timeline(
                 f"the newest {limit} only; for earlier ones: --all, or --limit",
             )
         )
+    screen.say(screen.word(f"时间为 {zone()}", f"times are {zone()}"))
     if screen.as_json and not follow:
         screen.show({"entries": entries}, "")
     for entry in entries if follow or not screen.as_json else ():
@@ -202,8 +102,9 @@ async def _follow(screen: Screen, incident: str, after: int) -> None:
     async for entry in screen.client.events("/api/v1/events", incident=incident, after=after):
         _line(screen, entry)
     raise CallFailed(
-        screen.word(
-            "控制器结束了时间线的传送；它可能已停止", "the controller ended the stream; it may have stopped"
+        Text(
+            zh="控制器结束了时间线的传送；它可能已停止",
+            en="the controller ended the stream; it may have stopped",
         ),
         Exit.UNREACHABLE,
     )
@@ -223,35 +124,6 @@ def _line(screen: Screen, entry: dict[str, Any]) -> None:
 
 def _fraction(wall: float) -> str:
     return f".{int(wall * 1000) % 1000:03d}"
-
-
-def explain(context: typer.Context, incident: str) -> None:
-    """Why: every rule evaluated, the closest that did not fire, and what stood in the way of acting."""
-    screen: Screen = context.obj
-    answer = screen.client.get(f"/api/v1/incidents/{incident}/explanation")
-    screen.show(answer, _explanation(screen, answer, screen.client.get(f"/api/v1/incidents/{incident}")))
-
-
-def _explanation(screen: Screen, answer: dict[str, Any], found: dict[str, Any]) -> str:
-    language = Language(screen.language)
-    lines = [f"{found['id']}  SEV{found['severity']}  {severity_text(found['reason'], language)}", ""]
-    for rule in answer.get("rules", ()):
-        mark = "✔" if rule["fired"] else "·"
-        lines.append(f"{mark} {rule['rule']} ({rule['component']}): {fault_name(rule['fault'], language)}")
-        for term in rule["terms"]:
-            seen = ", ".join(f"{name}={value}" for name, value in term["seen"])
-            lines.append(f"    {term['verdict']:>7}  {term['name']}: {term['expression']}   [{seen}]")
-        if rule["blocked_by"]:
-            lines.append(f"    {screen.word('被阻', 'blocked by')}: {', '.join(rule['blocked_by'])}")
-    closest = answer.get("closest")
-    if closest:
-        lines += [
-            "",
-            f"{screen.word('最接近但未成立的规则', 'closest rule that did not fire')}: {closest['rule']}",
-        ]
-    for blocked in answer.get("blocked", ()):
-        lines.append(f"{screen.word('没有动作，因为', 'no action because')}: {blocked}")
-    return "\n".join(lines)
 
 
 def verify(context: typer.Context, journal: Journal = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ Config = Annotated[
 def add_to(application: typer.Typer) -> None:
     application.command()(run)
     application.command()(check)
+    application.command(name="schema")(schema)
 
 
 def run(
@@ -69,3 +71,10 @@ def check(
     report = app.check_settings(config, loss)
     screen.show(plain(report), app.check_text(report, screen.language))
     raise typer.Exit(Exit.PROBLEM if report.problems else Exit.DONE)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a configuration file: editors complete and check by it."""
+    from controller import app
+
+    print(json.dumps(app.configuration_schema(), ensure_ascii=False, indent=2))

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.client import Client
+from controller.model.runbooks import Text as TwoLanguages
 
 SEVERITY_STYLES = {1: "bold white on red", 2: "bold red", 3: "yellow", 4: "cyan"}
 
@@ -47,6 +48,10 @@ class Screen:
         """The side of a two-language text that this person reads."""
         return (text or {}).get(self.language) or fallback
 
+    def said(self, text: TwoLanguages) -> str:
+        """A text of the program's own."""
+        return text.zh if self.language == "zh" else text.en
+
     def word(self, zh: str, en: str) -> str:
         return zh if self.language == "zh" else en
 
@@ -63,6 +68,20 @@ def clock_time(wall: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) if wall else "-"
 
 
+def short_time(wall: float, now: float) -> str:
+    """The time of the day, with the date where it is another day; a dash when it has not happened."""
+    if not wall:
+        return "-"
+    then, today = time.localtime(wall), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%m-%d %H:%M", then)
+
+
+def zone() -> str:
+    """Of the times shown: UTC+08:00."""
+    offset = time.strftime("%z")
+    return f"UTC{offset[:3]}:{offset[3:5]}"
+
+
 def duration(seconds: float) -> str:
     """12 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)
@@ -73,10 +92,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], title: str = "") -> Table:
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    title: str = "",
+    unwrapped: Sequence[str] = (),
+) -> Table:
+    """Columns in `unwrapped` keep each cell on one line, however narrow the screen is."""
     built = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=None)
     for column in columns:
-        built.add_column(column, overflow="fold", header_style="bold")
+        built.add_column(column, overflow="fold", header_style="bold", no_wrap=column in unwrapped)
     for row in rows:
         built.add_row(*row)
     return built

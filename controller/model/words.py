@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from controller.model.drills import DrillState
 from controller.model.faults import EvidenceKind, FaultKind, Impact, Urgency
 from controller.model.groups import DriverVerb, Phase, Refusal, SwitchOutcome, SwitchVerb
-from controller.model.health import HealthState
+from controller.model.health import HealthState, Outcome
 from controller.model.incidents import IncidentState
 from controller.model.pages import DeliveryState, PageReason, PageState
 from controller.model.runbooks import Text
@@ -112,6 +112,19 @@ REFUSALS: Mapping[Refusal, Text] = {
     Refusal.UNKNOWN_SIDE: Text(zh="没有这一侧", en="no such side"),
     Refusal.JOURNAL_UNAVAILABLE: Text(zh="日志无法写入", en="the journal can't be written"),
 }  # fmt: skip
+
+MISSING: Mapping[str, Text] = {
+    "incident": Text(zh="没有事件 {0}", en="no incident {0}"),
+    "group": Text(zh="没有名为 {0} 的保护组", en="no group named {0}"),
+    "component": Text(zh="没有名为 {0} 的组件", en="no component named {0}"),
+    "run": Text(zh="没有执行 {0}", en="no run {0}"),
+    "runbook": Text(zh="没有名为 {0} 的预案", en="no runbook named {0}"),
+    "scenario": Text(zh="没有名为 {0} 的演练科目", en="no scenario named {0}"),
+    "drill": Text(zh="没有演练 {0}", en="no drill {0}"),
+    "live_drill": Text(zh="没有进行中的演练 {0}", en="no drill {0} under way"),
+    "hold": Text(zh="{0} 没有被暂停", en="no hold on {0}"),
+}
+"""What is asked about and is not there."""
 
 INCIDENT_STATES: Mapping[IncidentState, Text] = {
     IncidentState.OPEN: Text(zh="未响应", en="open"),
@@ -221,4 +234,18 @@ HEALTH_STATES: Mapping[HealthState, Text] = {
     HealthState.SUSPECT: Text(zh="可疑", en="suspect"),
     HealthState.DOWN: Text(zh="中断", en="down"),
     HealthState.RECOVERING: Text(zh="恢复中", en="recovering"),
+}
+
+OUTCOMES: Mapping[Outcome, Text] = {
+    Outcome.UP: Text(zh="有应答", en="it answers"),
+    Outcome.UP_AUTH: Text(zh="有应答，要求鉴权", en="it answers and asks for credentials"),
+    Outcome.REFUSING: Text(zh="拒绝服务", en="it refuses service"),
+    Outcome.NEXT_HOP_DOWN: Text(zh="下一跳不可用", en="what is behind it does not answer"),
+    Outcome.MISROUTED: Text(zh="路由有误", en="misrouted"),
+    Outcome.ERROR: Text(zh="应答为错误", en="it answers with an error"),
+    Outcome.NO_REPLY: Text(zh="无应答", en="no reply"),
+    Outcome.TRANSPORT: Text(zh="连不上", en="can't be reached"),
+    Outcome.MALFORMED: Text(zh="应答不合规范", en="malformed reply"),
+    Outcome.FAILED: Text(zh="检查未通过", en="the check failed"),
+    Outcome.VOID: Text(zh="本次探测无效", en="the probe says nothing"),
 }

@@ -31,7 +31,7 @@ from controller.model.facts import Fact
 from controller.model.groups import SwitchVerb
 from controller.web.access import Account
 from controller.web.console import ACCOUNT
-from controller.web.problems import BadRequest
+from controller.web.problems import BadRequest, Missing
 from controller.web.reading import DESK
 from controller.web.requests import (
     ApprovalBody,
@@ -170,7 +170,7 @@ async def release_hold(request: web.Request) -> web.Response:
         raise BadRequest("dry_run: true or false")
     scope = request.match_info["scope"]
     if scope not in desk.snapshot.state.holds:
-        raise web.HTTPNotFound(text=f"no hold on {scope}")
+        raise Missing("hold", scope)
     event = OperatorReleasedHold(at=desk.clock.now(), scope=scope, by=account_of(request).name)
     return _plan(desk.rehearse(event)) if dry_run == "true" else await _ask(request, event)
 
@@ -244,7 +244,7 @@ async def start_run(request: web.Request) -> web.Response:
     )
     plan = desk.plan_run(body.runbook, (*inputs, *given))
     if plan is None:
-        raise web.HTTPNotFound(text=f"no runbook named {body.runbook}")
+        raise Missing("runbook", body.runbook)
     if body.dry_run:
         return web.json_response({"dry_run": True, "plan": plain(plan)})
     event = OperatorStartedRun(
@@ -296,7 +296,7 @@ async def start_drill(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     body = await read_body(request, DrillBody)
     if body.scenario not in desk.snapshot.policy.scenarios:
-        raise web.HTTPNotFound(text=f"no scenario named {body.scenario}")
+        raise Missing("scenario", body.scenario)
     event = DrillRequested(at=desk.clock.now(), drill="", scenario=body.scenario, by=account_of(request).name)
     return _plan(desk.rehearse(event)) if body.dry_run else await _ask(request, event)
 
@@ -306,7 +306,7 @@ async def abort_drill(request: web.Request) -> web.Response:
     body = await read_body(request, ReasonBody)
     drill = desk.snapshot.state.drills.get(request.match_info["drill"])
     if drill is None or not drill.live:
-        raise web.HTTPNotFound(text=f"no drill {request.match_info['drill']} under way")
+        raise Missing("live_drill", request.match_info["drill"])
     return await _ask(
         request,
         DrillAborted(at=desk.clock.now(), drill=drill.id, by=account_of(request).name, reason=body.reason),
@@ -367,19 +367,19 @@ def _facts(facts: Sequence[Fact]) -> list[dict[str, object]]:
 def _group(request: web.Request) -> str:
     name = request.match_info["group"]
     if name not in request.app[DESK].snapshot.policy.groups:
-        raise web.HTTPNotFound(text=f"no group named {name}")
+        raise Missing("group", name)
     return name
 
 
 def _incident(request: web.Request) -> str:
     name = request.match_info["incident"]
     if name not in request.app[DESK].snapshot.state.incidents:
-        raise web.HTTPNotFound(text=f"no incident {name}")
+        raise Missing("incident", name)
     return name
 
 
 def _run(request: web.Request) -> str:
     name = request.match_info["run"]
     if name not in request.app[DESK].snapshot.state.runs:
-        raise web.HTTPNotFound(text=f"no run {name}")
+        raise Missing("run", name)
     return name

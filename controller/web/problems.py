@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from controller.model.errors import RequestRefused, StoreError
+from controller.model.words import MISSING
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class BadRequest(Exception):
     """The request can't be understood. The message says what would be accepted."""
+
+
+class Missing(Exception):
+    """Nothing of this kind (a key of words.MISSING) has that name."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(MISSING[kind].en.format(name))
+        self.kind = kind
+        self.name = name
 
 
 def wants_page(request: web.Request) -> bool:
@@ -43,6 +53,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if error.status < 400:
             raise
         return problem(error.status, error.reason, detail=error.text or error.reason)
+    except Missing as error:
+        return problem(404, "Not Found", detail=str(error), missing=error.kind, name=error.name)
     except (BadRequest, UnicodeError) as error:  # UnicodeError: a form that is not UTF-8
         return problem(400, "Bad request", detail=str(error))
     except RequestRefused as error:

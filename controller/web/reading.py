@@ -7,7 +7,7 @@ from aiohttp import web
 from controller.engine.desk import Desk
 from controller.model.encoding import plain
 from controller.web.census import Census
-from controller.web.problems import BadRequest
+from controller.web.problems import BadRequest, Missing
 from controller.web.stream import stream_timeline
 from controller.web.views import (
     component_health,
@@ -71,7 +71,7 @@ async def component(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     name = request.match_info["name"]
     if name not in desk.snapshot.policy.components:
-        raise web.HTTPNotFound(text=f"no component named {name}")
+        raise Missing("component", name)
     return web.json_response(component_view(name, desk.snapshot))
 
 
@@ -95,7 +95,7 @@ async def incident(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     found = desk.snapshot.state.incidents.get(request.match_info["incident"])
     if found is None:
-        raise web.HTTPNotFound(text=f"no incident {request.match_info['incident']}")
+        raise Missing("incident", request.match_info["incident"])
     return web.json_response(incident_view(found, desk.snapshot, desk.clock.now()))
 
 
@@ -103,7 +103,7 @@ async def explanation(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     name = request.match_info["incident"]
     if name not in desk.snapshot.state.incidents:
-        raise web.HTTPNotFound(text=f"no incident {name}")
+        raise Missing("incident", name)
     return web.json_response(plain(await desk.explain(name)))
 
 
@@ -153,7 +153,7 @@ async def run(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     found = desk.snapshot.state.runs.get(request.match_info["run"])
     if found is None:
-        raise web.HTTPNotFound(text=f"no run {request.match_info['run']}")
+        raise Missing("run", request.match_info["run"])
     return web.json_response(run_view(found, desk.snapshot, desk.clock.now()))
 
 

@@ -25,7 +25,7 @@ from controller.model.runbooks import Step, Text
 from controller.reports.review import Background, drilled, similar
 from controller.reports.values import Language
 from controller.reports.writing import NOTHING_KNOWN, Entries, Form, Frame, Order, Titles, frame
-from controller.web.problems import BadRequest
+from controller.web.problems import BadRequest, Missing
 from controller.web.reading import DESK
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ async def incident_report(request: web.Request) -> web.Response:
     form, language = _wanted(request)
     incident = desk.snapshot.state.incidents.get(name)
     if incident is None:
-        raise web.HTTPNotFound(text=f"no incident {name}")
+        raise Missing("incident", name)
     order = Order(form=form, language=language, incident=name, background=background(desk, incident))
     return await _written(request, order, (name,))
 
@@ -70,7 +70,7 @@ async def drill_report(request: web.Request) -> web.Response:
     form, language = _wanted(request)
     drill = desk.snapshot.state.drills.get(name)
     if drill is None:
-        raise web.HTTPNotFound(text=f"no drill {name}")
+        raise Missing("drill", name)
     order = Order(
         form=form,
         language=language,
