@@ -1,7 +1,8 @@
 """One phrase a kind of fact, in both languages.
 
 `{name}` stands for a value of the fact's data (or its subject or actor), shown as `values.shown` shows it. A part in
-square brackets is left out when any value in it is missing or empty.
+square brackets is left out when any value in it is missing or empty; of several that begin with a semicolon the first
+that is not left out goes without it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="vantage {subject} is back[: {reason}]",
     ),
     FactKind.HEALTH_CHANGED: Text(
-        zh="{subject}[ 的 {rung}] [由{from}]变为{to}[（{outcome}）][，代码 {code}][，{note}]",
-        en="{subject}[ {rung}] is {to}[, was {from}][ ({outcome})][, code {code}][, {note}]",
+        zh="{subject}[ 的 {rung}] [由{previous}]变为{current}[（{outcome}）][，代码 {code}][，{note}]",
+        en="{subject}[ {rung}] is {current}[, was {previous}][ ({outcome})][, code {code}][, {note}]",
     ),
     FactKind.FAULT_RAISED: Text(
         zh="诊断故障：{subject} {kind}[，最先断在 {first_broken_rung}][（规则 {rule}）][，证据：{evidence}]",
@@ -105,8 +106,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{actor} confirms the grade of {subject}[: {grade}]",
     ),
     FactKind.NOTE: Text(
-        zh="备注：[{text}][{note}][{message}][里程碑 {milestones}][{reason}][预案 {runbook} {outcome}]",
-        en="note: [{text}][{note}][{message}][milestones {milestones}][{reason}][runbook {runbook} {outcome}]",
+        zh="备注：[；{text}][；{note}][；达到里程碑：{milestones}][；{reason}][；撤销注入（{undo}）][；预案 {runbook} {outcome}]",
+        en="note: [; {text}][; {note}][; reached: {milestones}][; {reason}][; undoing the inject ({undo})][; runbook {runbook}: {outcome}]",
     ),
     FactKind.RESPONSE_CHOSEN: Text(
         zh="选定处置：{subject}[ {fault}][ → 预案 {runbook}][，证据：{evidence}]",

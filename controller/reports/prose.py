@@ -17,6 +17,7 @@ __all__ = ["Language", "entry_line", "fact_line", "fault_name", "refusal_text", 
 
 _PART = re.compile(r"\[([^\[\]]*)\]")
 _NAME = re.compile(r"\{(\w+)\}")
+_OPENING = re.compile(r"(：|: )(?:；|; )")
 
 
 def entry_line(entry: Mapping[str, Any], language: Language) -> str:
@@ -37,9 +38,9 @@ def fact_line(kind: str, subject: str, actor: str, data: Mapping[str, Any], lang
     values["subject"] = subject
     values["actor"] = actor or said(_BY_RULE, language)
     phrase = said(PHRASES[known], language)
-    line = _PART.sub(lambda part: _part(part[1], values), phrase)
+    line = _OPENING.sub(r"\1", _PART.sub(lambda part: _part(part[1], values), phrase))
     line = _NAME.sub(lambda name: values.get(name[1], "") or "?", line)
-    line = " ".join(line.split())
+    line = " ".join(line.split()).removesuffix("：").removesuffix(":")
     if actor and "{actor}" not in phrase:
         line += f"（{actor}）" if language is Language.ZH else f" (by {actor})"
     return line
@@ -68,8 +69,5 @@ _BY_RULE = Text(zh="系统", en="the controller")
 
 
 def _part(part: str, values: Mapping[str, str]) -> str:
-    """An optional part: empty unless every value in it is there."""
-    names = _NAME.findall(part)
-    if not all(values.get(name) for name in names):
-        return ""
-    return _NAME.sub(lambda name: values[name[1]], part)
+    """An optional part, its values still to be put in: empty unless every one is there."""
+    return part if all(values.get(name) for name in _NAME.findall(part)) else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from controller.model.faults import Impact
 from controller.model.groups import Group, Phase, SwitchOutcome
 from controller.model.incidents import Incident
 from controller.model.moments import Moment
@@ -19,6 +22,14 @@ from controller.model.words import (
     SWITCH_OUTCOMES,
     SWITCH_VERBS,
 )
+
+_SAID: Mapping[Impact, Text] = {
+    Impact.ALL_CALLS: Text(zh="全部呼叫", en="all calls"),
+    Impact.MANY_CALLS: Text(zh="大量", en="many"),
+    Impact.FEW_CALLS: Text(zh="少量呼叫", en="few calls"),
+    Impact.NO_CALLS: Text(zh="未影响呼叫", en="no call is affected"),
+}
+"""How a sentence that says the impact itself is known."""
 
 _TAKE_OVER = Text(zh="请确认收到并接手处理", en="Acknowledge, and take it from here")
 _NOTHING_NOW = Text(
@@ -91,13 +102,22 @@ def _impact(incident: Incident | None, policy: Policy) -> Text:
         return Text(zh="影响：未知", en="Impact: unknown")
     row = next((row for row in policy.severities if row.name == incident.reason.rule), None)
     because = row.because if row is not None else None
-    text = IMPACTS[incident.reason.impact]
-    zh, en = f"影响：{text.zh}", f"Impact: {text.en}"
+    text, said = IMPACTS[incident.reason.impact], _SAID[incident.reason.impact]
+    chinese, english = [text.zh], [text.en]
     if incident.affected > 1:
-        zh, en = f"{zh}；涉及 {incident.affected} 个对象", f"{en}; {incident.affected} components"
+        chinese.append(f"涉及 {incident.affected} 个对象")
+        english.append(f"{incident.affected} components")
     if because is not None:
-        zh, en = f"{zh}；定级依据：{because.zh}", f"{en}; because {because.en}"
-    return Text(zh=zh, en=en)
+        # A row of the severity table may say the impact in its own words: not twice in one line.
+        if said.zh in because.zh:
+            chinese[0] = because.zh
+        else:
+            chinese.append(f"定级依据：{because.zh}")
+        if said.en in because.en:
+            english[0] = because.en
+        else:
+            english.append(f"because {because.en}")
+    return Text(zh="影响：" + "；".join(chinese), en="Impact: " + "; ".join(english))
 
 
 def _did(state: State, incident: Incident | None, policy: Policy, at: Moment) -> Text:

@@ -220,7 +220,6 @@ def _run_ended(draft: Draft, event: RunEnded) -> None:
     elif known is not None and ours and not event.succeeded:
         response.note(draft, incident.id, known._replace(reason=str(response.Withheld.ENDED), retry_at=None))
     data: Values = (
-        ("message", f"{event.runbook}: {event.outcome}"),
         ("run", event.run),
         ("runbook", event.runbook),
         ("succeeded", event.succeeded),

@@ -86,6 +86,20 @@ def test_what_and_impact_and_why() -> None:
     )
 
 
+def test_a_reason_that_says_the_impact_is_not_repeated() -> None:
+    because = Text(
+        zh="营业时间内主用侧不可用，影响全部呼叫", en="the active side is broken: all calls are affected"
+    )
+    rules = dataclasses.replace(
+        RULES, severities=(dataclasses.replace(RULES.severities[0], because=because),)
+    )
+    it = incident()
+    state = State(node="here", incidents=Map({it.id: it}))
+    text = compose(state, PAGE, rules, AT)
+    assert text.impact.zh == "影响：营业时间内主用侧不可用，影响全部呼叫；涉及 3 个对象"
+    assert text.impact.en == "Impact: the active side is broken: all calls are affected; 3 components"
+
+
 def test_nothing_was_done_and_why() -> None:
     assert told().did.en == "Done: nothing was done automatically"
     assert told(group=dataclasses.replace(ARMED, armed=None)).did.en == (

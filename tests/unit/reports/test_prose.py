@@ -21,6 +21,7 @@ from controller.reports.prose import (
     refusal_text,
     severity_text,
 )
+from controller.reports.reasons import REASONS
 
 LANGUAGES = list(Language)
 
@@ -128,9 +129,85 @@ def test_an_entry_from_the_api() -> None:
         ),
         (
             "health_changed",
-            {"rung": "sip", "from": "UP", "to": "DOWN", "outcome": "NO_REPLY", "code": 0},
-            "primary sip is down, was up (NO_REPLY)",
-            "primary 的 sip 由正常变为中断（NO_REPLY）",
+            {"rung": "sip", "previous": "UP", "current": "DOWN", "outcome": "NO_REPLY", "code": 0},
+            "primary sip is down, was up (no reply)",
+            "primary 的 sip 由正常变为中断（无应答）",
+        ),
+        (
+            "note",
+            {
+                "message": "failover: succeeded",
+                "run": "RUN-0001",
+                "runbook": "failover",
+                "outcome": "succeeded",
+                "succeeded": True,
+            },
+            "note: runbook failover: succeeded",
+            "备注：预案 failover 成功",
+        ),
+        (
+            "note",
+            {"milestones": "detect,decide"},
+            "note: reached: the fault detected, the switch decided",
+            "备注：达到里程碑：检出故障、决定切换",
+        ),
+        (
+            "note",
+            {"reason": "", "undo": "command", "command": "CMD-0007"},
+            "note: undoing the inject (command)",
+            "备注：撤销注入（command）",
+        ),
+        (
+            "note",
+            {"reason": "stopped by li: enough", "undo": "command"},
+            "note: stopped by li: enough; undoing the inject (command)",
+            "备注：由 li 停止：enough；撤销注入（command）",
+        ),
+        ("note", {"note": "a: ; b [c] {d}"}, "note: a: ; b [c] {d}", "备注：a: ; b [c] {d}"),
+        ("note", {}, "note", "备注"),
+        (
+            "switch_ended",
+            {
+                "verb": "failover",
+                "outcome": "needs_person",
+                "reason": "not verified: answered by primary, not backup",
+            },
+            "primary failover ended: stopped where a person must go on: not verified: answered by primary, not backup",
+            "primary 故障切换结束：停在须人工处理之处：未通过验证：由 primary 应答，而非 backup",
+        ),
+        (
+            "switch_step_finished",
+            {"verb": "verify", "status": "failed", "message": "a call failed: NO_REPLY 0"},
+            "primary verification by a real call failed: a call failed: no reply (0)",
+            "primary 真实呼叫验证失败：呼叫失败：无应答（0）",
+        ),
+        (
+            "step_finished",
+            {"step": "switch", "state": "failed", "message": "refused: cooldown,not_armed"},
+            "primary step switch failed: refused: cooling down after the last switch, the group is not armed",
+            "primary 步骤 switch 失败：被拒绝：冷却期内、该组未武装",
+        ),
+        (
+            "response_chosen",
+            {
+                "fault": "PlatformDead:primary",
+                "runbook": "failover",
+                "reason": "large impact inside a switchable domain",
+            },
+            "response chosen for primary: primary call platform dead -> runbook failover",
+            "选定处置：primary primary 呼叫平台宕机 → 预案 failover",
+        ),
+        (
+            "fault_changed",
+            {"kind": "PlatformHung", "change": "no longer explained by what it depends on"},
+            "fault changed: primary call platform hung (host up, no SIP): no longer explained by what it depends on",
+            "故障变化：primary 呼叫平台挂死（主机在线，SIP 无响应）：不再由所依赖的对象解释",
+        ),
+        (
+            "drill_aborted",
+            {"reason": "a real fault: TrunkDown:trunk1"},
+            "drill primary aborted: a real fault: trunk1 trunk down",
+            "演练 primary 中止：出现真实故障：trunk1 中继线路中断",
         ),
         ("note", {"zh": "你好", "en": "hello", "step": "x"}, "note: hello", "备注：你好"),
         (
@@ -193,3 +270,25 @@ VALUES = st.one_of(st.text(max_size=8), st.integers(), st.floats(), st.booleans(
 )
 def test_no_data_makes_it_fail(kind: FactKind, data: dict[str, object], language: Language) -> None:
     assert fact_line(kind, "x", "", data, language)
+
+
+def test_every_reason_reads_in_chinese_without_english() -> None:
+    for key, text in REASONS.items():
+        assert not re.search(r"[A-Za-z]{2}", text.zh), key
+    for reason in (
+        "switch 7 verified",
+        "not verified: a call is no evidence: own lag",
+        "can't read back: no edge answers",
+        "the edges obey a newer epoch, 12",
+        "1 of 2 calls were answered in time",
+        "audio: in",
+        "redirecting failed",
+        "12 of 40 dependents failed together",
+        "incident resolved",
+        "it is PlatformDead",
+        "active 1, epoch 3",
+        "its outcome stays unknown",
+    ):
+        chinese = refusal_text(reason, Language.ZH)
+        assert not re.search(r"[A-Za-z]{2}", chinese.replace("own lag", "")), (reason, chinese)
+        assert refusal_text(reason, Language.EN)
