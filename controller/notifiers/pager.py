@@ -46,7 +46,9 @@ class Pager:
             of(text) for text in (command.text.what, command.text.impact, command.text.did, command.text.need)
         )
         mark = of(DRILL_MARK)
-        subject = f"SEV{command.severity} {what.removeprefix(mark).strip()}"
+        subject, severity = what.removeprefix(mark).strip(), f"SEV{command.severity}"
+        if not subject.startswith(severity):
+            subject = f"{severity} {subject}"
         if command.drill:
             subject = f"{mark} {subject}"
         return RenderedPage(
