@@ -7,7 +7,8 @@ What an adapter class offers, by category:
             checked against it, and a rung of a probe that is not `mass` and has values reports every result.
 - action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings.
 - driver:   `Parameters`; built once a group with (GroupPolicy, parameters). Optional: the parameters' `idle_verbs`,
-            the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out.
+            the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out. Optional:
+            `coordinate(grants)`, called before the first verb where a coordination store is configured.
 - notifier: `Parameters`; built once a channel with its parameters.
 """
 
@@ -37,6 +38,7 @@ ACTIONS: Mapping[str, str] = {
 }
 DRIVERS: Mapping[str, str] = {
     "kamailio_dispatcher": "controller.actions.kamailio_dispatcher:KamailioDispatcher",
+    "vip": "controller.actions.vip:Vip",
     "http": "controller.actions.http_switch:HttpSwitch",
     "dns": "controller.actions.dns:Dns",
     "haproxy": "controller.actions.haproxy:Haproxy",

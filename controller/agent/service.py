@@ -49,19 +49,24 @@ class Member:
         self.witness = Witness(settings.evidence, self.side.processes)
         self.troubles: tuple[str, ...] = ()
         """What of the last stop or start did not succeed."""
+        self.stopped = False
+        """Everything was stopped, and verified, since this process began."""
         self._memory = memory
 
     async def stop(self, epoch: int) -> tuple[Outcome, ...]:
         """Remembered before it is done, so that a reboot in between does not let the side go on. Raises StoreError."""
+        self.stopped = False
         await self._memory.remember(self.name, epoch=epoch, stopped=True)
         outcomes = await self.side.stop(epoch)
         self.troubles = troubles(outcomes)
+        self.stopped = not self.troubles
         if self.troubles:
             log.error("%s: not stopped: %s", self.name, "; ".join(self.troubles), extra={"action": "stop"})
         return outcomes
 
     async def start(self, epoch: int) -> tuple[Outcome, ...]:
         """Raises StoreError."""
+        self.stopped = False
         outcomes = await self.side.start(epoch)
         self.troubles = troubles(outcomes)
         await self._memory.remember(self.name, epoch=epoch, stopped=False)
@@ -210,7 +215,8 @@ class Agent:
             "heartbeats": hold.count,
             "kept": hold.kept,
             "trouble": hold.trouble,
-            "stopped": remembered.stopped,
+            "fenced": remembered.stopped,
+            "stopped": member.stopped,
             "troubles": list(member.troubles),
             "bound_for": max(0.0, self.book.bound_until(member.name) - now),
             "grant": None

@@ -177,7 +177,7 @@ class Vip:
                 raise ActionRefused(f"the grant is {grant.holder}'s: it was not fenced")
         else:
             if grant is not None and grant.holder != side:
-                await self._fencing.confirmed(grants, grant.holder, command.epoch)
+                await self._fencing.settled(grants, grant)
             grant = await grants.open_grant(self.group.name, side, command.epoch)
         await self._held(grants, grant, deadline)
         return ActionOutcome(data=(("holder", side), ("epoch", grant.epoch)))
@@ -208,7 +208,7 @@ class Vip:
         grant, _ = await grants.read(self.group.name)
         if grant is None or grant.phase is GrantPhase.FENCING:
             return await self._give(command)
-        if grant.holder != side:
+        if grant.holder != side or grant.epoch > command.epoch:
             raise ActionRefused(f"the grant is {grant.holder}'s at epoch {grant.epoch}")
         for name, status in (await self._statuses()).items():
             if name != side and (status["standing"] != "inert" or _number(status, "epoch") < grant.epoch):

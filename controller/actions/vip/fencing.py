@@ -8,7 +8,6 @@ lease that vanished proves nothing, and neither does silence.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from controller.actions.fences import Fence
 from controller.actions.points import Nonsense, Unreachable
 from controller.actions.vip.agents import Agent
-from controller.model.errors import ActionError, ActionUnknown
+from controller.model.errors import ActionError, ActionUnknown, CoordinationConflict
 from controller.ports import Grant, GrantPhase, Grants, Heartbeat
 
 STATUS_PAUSE = 0.02
@@ -63,6 +62,7 @@ class Fencing:
         self._outwait = outwait
         self._now = monotonic
         self._closure: Closure | None = None
+        self._proved: Closure | None = None
         self._tasks: dict[tuple[str, str, int], asyncio.Task[Any]] = {}
         self._said: dict[str, Mapping[str, Any]] = {}
         self._look = look
@@ -71,6 +71,8 @@ class Fencing:
         """No heartbeat of the side's is confirmed from now on. None: the grant was not its. CoordinationError as
         `Grants`."""
         grant, _ = await grants.read(self._group)
+        if grant is not None and grant.epoch > epoch:
+            raise CoordinationConflict(f"epoch {epoch} is older than the grant's {grant.epoch}")
         if grant is None or (grant.phase is GrantPhase.HELD and grant.holder != side):
             return None
         still = self._still(grant)
@@ -96,14 +98,12 @@ class Fencing:
             closure = self._still(grant) or self._closed(grants, grant, beat, None)
         self._said.pop(side, None)
         timer = asyncio.create_task(self._wait(closure))
-        own = [timer]
-        waiting: dict[asyncio.Task[Any], Proof] = {timer: Proof.TIME}
-        release = self._tasks.get(("release", side, epoch))
-        if release is None:
-            own.append(release := asyncio.create_task(self._seen_stopped(side)))
-        waiting[release] = Proof.AGENT
-        if (outside := self._tasks.get(("outside", side, epoch))) is not None:
-            waiting[outside] = Proof.OUTSIDE
+        looking = asyncio.create_task(self._seen_stopped(side))
+        own = (timer, looking)
+        waiting: dict[asyncio.Task[Any], Proof] = {timer: Proof.TIME, looking: Proof.AGENT}
+        for name, proven in (("release", Proof.AGENT), ("outside", Proof.OUTSIDE)):
+            if (task := self._tasks.get((name, side, epoch))) is not None:
+                waiting[task] = proven
         troubles: list[str] = []
         try:
             proof = await _first(waiting, troubles)
@@ -116,7 +116,14 @@ class Fencing:
         if proof is None or (proof is Proof.TIME and troubles):
             self.forget(side, epoch)
             raise ActionError(f"{side} is not fenced: {'; '.join(troubles) or 'nothing confirms it'}")
+        self._proved = closure
         return proof, closure
+
+    async def settled(self, grants: Grants, grant: Grant) -> None:
+        """This grant's last holder is fenced for certain: it was confirmed here, or is now. Errors as `confirmed`."""
+        still = self._still(grant)
+        if still is None or still != self._proved:
+            await self.confirmed(grants, grant.holder, grant.epoch)
 
     def forget(self, side: str, epoch: int) -> None:
         """The next attempt asks again."""
@@ -157,17 +164,17 @@ class Fencing:
 
     async def _wait(self, closure: Closure | None) -> None:
         """From the close of this side's grant. Without one it has none, or another has it by now, who could only get
-        it after this side was fenced."""
-        if closure is None:
-            await asyncio.sleep(self._look)
-            return
-        await asyncio.sleep(max(0.0, closure.since + self._outwait - self._now()))
+        it after this side was fenced. An agent that lives has had the time to speak in any case."""
+        left = 0.0 if closure is None else closure.since + self._outwait - self._now()
+        await asyncio.sleep(max(self._look, left))
 
     async def _seen_stopped(self, side: str) -> None:
         while True:
-            self._said.pop(side, None)
-            with contextlib.suppress(Unreachable, Nonsense):
+            try:
                 self._said[side] = await self._agents[side].status(self._group)
+            except (Unreachable, Nonsense):
+                self._said.pop(side, None)
+            else:
                 if not self._says(side):
                     return
             await asyncio.sleep(STATUS_PAUSE)
