@@ -42,6 +42,11 @@ def changed_at(key: str, revision: int) -> Body:
     return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
 
 
+def value_is(key: str, value: bytes) -> Body:
+    """Never true of a key that does not exist."""
+    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
+
+
 def put(key: str, value: bytes, *, lease: int = 0) -> Body:
     request: dict[str, Any] = {"key": encoded(key), "value": encoded(value)}
     if lease:
@@ -57,8 +62,10 @@ def get(key: str) -> Body:
     return {"request_range": {"key": encoded(key)}}
 
 
-def everything(prefix: str) -> Body:
-    return {"request_range": {"key": encoded(prefix), "range_end": encoded(prefix_end(prefix))}}
+def everything(prefix: str, *, most: int = 0) -> Body:
+    """The keys that begin with `prefix`, or the first `most` of them, in order."""
+    request = {"key": encoded(prefix), "range_end": encoded(prefix_end(prefix))}
+    return {"request_range": {**request, **({"limit": str(most)} if most else {})}}
 
 
 class KeyValue(NamedTuple):

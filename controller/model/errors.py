@@ -10,6 +10,10 @@ ThirdRingError
 ├── StoreError              a journal, archive or coordination store failed
 │   ├── ChainBroken         the journal's hash chain does not hold
 │   └── StoreFull           no room to record: nothing disruptive may start
+├── CoordinationError       the coordination store can't be used, or its word can't be trusted
+│   ├── CoordinationConflict    another node leads, or wrote first; nothing was changed
+│   ├── CoordinationUnknown     a write may have been applied: read before anything is done
+│   └── CoordinationForeign     it is not the store that was used before: wiped, restored, or another's
 ├── LeaseLost               leadership is not held, or cannot be proved
 └── RequestRefused          an operator's request is refused; carries the named reasons
 """
@@ -76,6 +80,11 @@ class CoordinationConflict(CoordinationError):
 
 class CoordinationUnknown(CoordinationError):
     """A write may have been applied: read before anything is done."""
+
+
+class CoordinationForeign(CoordinationError):
+    """What answers is not the store that was used before: it was wiped or restored, or is another's. Nothing is done on
+    its word until a person adopts it (`thirdring adopt`)."""
 
 
 class StoreError(ThirdRingError):

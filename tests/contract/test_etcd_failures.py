@@ -145,6 +145,7 @@ async def test_a_write_whose_answer_is_lost_is_unknown_and_not_made_twice(
     node = Node("a", etcd.urls[:1], tmp_path, clients)
     await node.register.open()
     assert await node.lease.acquire() is not None
+    assert await node.register.read() == {}
     etcd.members[0].signal(signal.SIGSTOP)
     with pytest.raises(CoordinationUnknown):
         await node.register.write({"group/x": b"1"}, {"group/x": 0})

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from controller.etcd.client import EtcdClient
 from controller.etcd.transactions import KeyValue, changed_at, get, put
@@ -20,6 +20,15 @@ log = logging.getLogger(__name__)
 
 RETRY = 0.2
 """Seconds until a broken watch is begun again; heartbeats that fall into it count from when they are read."""
+
+
+class _Standing(NamedTuple):
+    """`held`: the epoch at which it was held last. `document`: as it is written; what this version does not know in it
+    is kept."""
+
+    grant: Grant
+    held: int
+    document: Mapping[str, Any]
 
 
 class EtcdGrants:
@@ -40,38 +49,38 @@ class EtcdGrants:
         self._heard: dict[str, Heartbeat] = {}
 
     async def read(self, group: str) -> tuple[Grant | None, Heartbeat | None]:
-        answer = await self._client.transact(
-            [], [get(self._places.grant(group)), get(self._places.hold(group))]
-        )
-        grants, holds = answer.found
-        return _grant(group, grants), self._heartbeat(group, holds)
+        standing, heartbeat = await self._standing(group)
+        return None if standing is None else standing.grant, heartbeat
 
     async def close_grant(self, group: str, epoch: int) -> tuple[Grant, Heartbeat | None]:
-        standing, heartbeat = await self.read(group)
-        if standing is not None and standing.epoch > epoch:
-            raise CoordinationConflict(f"{group}: epoch {epoch} is older than the grant's {standing.epoch}")
-        if standing is not None and standing.epoch == epoch and standing.phase is GrantPhase.FENCING:
-            return standing, heartbeat
-        closed = Grant(group, epoch, "" if standing is None else standing.holder, GrantPhase.FENCING, 0)
-        revision, holds = await self._change(closed, standing)
-        return closed._replace(revision=revision), self._heartbeat(group, holds)
+        standing, heartbeat = await self._standing(group)
+        if standing is not None and standing.grant.epoch > epoch:
+            raise CoordinationConflict(
+                f"{group}: epoch {epoch} is older than the grant's {standing.grant.epoch}"
+            )
+        if standing is not None and _is(standing.grant, epoch, GrantPhase.FENCING):
+            return standing.grant, heartbeat
+        holder = "" if standing is None else standing.grant.holder
+        return await self._change(Grant(group, epoch, holder, GrantPhase.FENCING, 0), standing)
 
     async def open_grant(self, group: str, holder: str, epoch: int) -> Grant:
-        standing, _ = await self.read(group)
-        opened = Grant(group, epoch, holder, GrantPhase.HELD, 0)
+        standing, _ = await self._standing(group)
         if standing is not None:
-            if standing._replace(revision=0) == opened:
-                return standing
-            if standing.phase is not GrantPhase.FENCING:
+            grant = standing.grant
+            if _is(grant, epoch, GrantPhase.HELD) and grant.holder == holder:
+                return grant
+            if grant.phase is not GrantPhase.FENCING:
                 raise CoordinationConflict(
-                    f"{group}: {standing.holder} holds it at epoch {standing.epoch}; it must be fenced first"
+                    f"{group}: {grant.holder} holds it at epoch {grant.epoch}; it must be fenced first"
                 )
-            if standing.epoch > epoch:
+            if grant.epoch > epoch:
+                raise CoordinationConflict(f"{group}: epoch {epoch} is older than the grant's {grant.epoch}")
+            if standing.held >= epoch and grant.holder != holder:
                 raise CoordinationConflict(
-                    f"{group}: epoch {epoch} is older than the grant's {standing.epoch}"
+                    f"{group}: {grant.holder} has held it at epoch {epoch}; another holder needs a newer one"
                 )
-        revision, _ = await self._change(opened, standing)
-        return opened._replace(revision=revision)
+        opened, _ = await self._change(Grant(group, epoch, holder, GrantPhase.HELD, 0), standing)
+        return opened
 
     def last_heard(self, group: str) -> Heartbeat | None:
         return self._heard.get(group)
@@ -95,19 +104,44 @@ class EtcdGrants:
         if heartbeat is not None:
             self._heard[group] = heartbeat
 
-    async def _change(self, grant: Grant, standing: Grant | None) -> tuple[int, tuple[KeyValue, ...]]:
-        """The revision, and the last heartbeat there was when it took effect: no later one can succeed."""
-        place = self._places.grant(grant.group)
-        value = json.dumps(
-            {"version": 1, "epoch": grant.epoch, "holder": grant.holder, "phase": str(grant.phase)}
-        )
+    async def _standing(self, group: str) -> tuple[_Standing | None, Heartbeat | None]:
         answer = await self._client.transact(
-            [self._lease.guard, changed_at(place, 0 if standing is None else standing.revision)],
-            [put(place, value.encode()), get(self._places.hold(grant.group))],
+            [], [get(self._places.grant(group)), get(self._places.hold(group))]
         )
+        grants, holds = answer.found
+        return _standing(group, grants), self._heartbeat(group, holds)
+
+    async def _change(self, grant: Grant, standing: _Standing | None) -> tuple[Grant, Heartbeat | None]:
+        """The grant as it stands now, and the last heartbeat there was when it took effect: a later one can't succeed
+        under the grant that it replaced."""
+        group, place = grant.group, self._places.grant(grant.group)
+        document = {} if standing is None else dict(standing.document)
+        held = 0 if standing is None else standing.held
+        document |= {
+            "version": 1,
+            "group": group,
+            "epoch": grant.epoch,
+            "holder": grant.holder,
+            "phase": str(grant.phase),
+            "held": grant.epoch if grant.phase is GrantPhase.HELD else held,
+        }
+        answer = await self._client.transact(
+            [self._lease.guard, changed_at(place, 0 if standing is None else standing.grant.revision)],
+            [put(place, json.dumps(document).encode()), get(place), get(self._places.hold(group))],
+            [get(place), get(self._places.hold(group)), get(self._places.leader)],
+            repeatable=True,
+        )
+        found = _standing(group, answer.found[0])
         if not answer.succeeded:
-            raise CoordinationConflict(f"{grant.group}: another node leads, or changed the grant")
-        return answer.revision, answer.found[0]
+            leaders = answer.found[2]
+            if not leaders or leaders[0].created != self._lease.created:
+                raise CoordinationConflict(f"{group}: another node leads, or none")
+            # Only this node writes grants; what is there as it wants it is another copy of this very transaction.
+            if found is None or found.document != document:
+                raise CoordinationConflict(f"{group}: the grant was changed meanwhile")
+        if found is None:
+            raise CoordinationError(f"etcd: the grant of {group} is not there after it was written")
+        return found.grant, self._heartbeat(group, answer.found[1])
 
     def _heartbeat(self, group: str, items: tuple[KeyValue, ...]) -> Heartbeat | None:
         if not items:
@@ -118,16 +152,25 @@ class EtcdGrants:
         return _heartbeat(group, items[0].value, items[0].changed, self._monotonic())
 
 
-def _grant(group: str, items: tuple[KeyValue, ...]) -> Grant | None:
+def _standing(group: str, items: tuple[KeyValue, ...]) -> _Standing | None:
     if not items:
         return None
     try:
-        value: dict[str, Any] = json.loads(items[0].value)
-        return Grant(
-            group, int(value["epoch"]), str(value["holder"]), GrantPhase(value["phase"]), items[0].changed
+        document: dict[str, Any] = json.loads(items[0].value)
+        grant = Grant(
+            group,
+            int(document["epoch"]),
+            str(document["holder"]),
+            GrantPhase(document["phase"]),
+            items[0].changed,
         )
+        return _Standing(grant, int(document.get("held", grant.epoch)), document)
     except (ValueError, KeyError, TypeError) as error:
         raise CoordinationError(f"etcd: the grant of {group} can't be read: {error!r}") from error
+
+
+def _is(grant: Grant, epoch: int, phase: GrantPhase) -> bool:
+    return grant.epoch == epoch and grant.phase is phase
 
 
 def _heartbeat(group: str, value: bytes, revision: int, received: float) -> Heartbeat | None:

@@ -19,9 +19,14 @@ class Places(NamedTuple):
         return f"{self.root}leader"
 
     @property
-    def renewal(self) -> str:
-        """Written with each renewal of the leader: a write that is committed is a quorum's word."""
-        return f"{self.root}renewal"
+    def identity(self) -> str:
+        """A random word that nobody changes: a store that was wiped does not have it."""
+        return f"{self.root}cluster"
+
+    @property
+    def commit(self) -> str:
+        """Changed by each write of the state: a copy of an older write that arrives late is refused."""
+        return f"{self.root}commit"
 
     @property
     def states(self) -> str:

@@ -30,8 +30,12 @@ class EtcdSightings:
 
     async def publish(self, sighting: Sighting) -> None:
         try:
-            if not self._lease or self._published % 10 == 0 and not await self._client.keep_alive(self._lease):
-                self._lease = await self._client.grant(LIFETIME)
+            if (
+                not self._lease
+                or self._published % 10 == 0
+                and not await self._client.keep_alive(self._lease)
+            ):
+                self._lease, _ = await self._client.grant(LIFETIME)
             self._published += 1
             await self._client.transact(
                 [], [put(self._places.vantage(self._node), _encoded(sighting), lease=self._lease)]
