@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from controller.engine.watch import Unbuildable, Watch, resend_offsets, void, void_for_lag
@@ -26,11 +27,20 @@ class ProbeKinds:
     def __init__(self, factory: ProbeFactory) -> None:
         self._factory = factory
         self._classes: dict[str, type[Any]] = {}
+        self._tried: set[str] = set()
         self._mass: dict[str, MassProbe] = {}
         # Targets by the ten thousand have few different policies; each would bring its own copy over from the engine.
         self._hysteresis: dict[Hysteresis, Hysteresis] = {}
         self._seconds: dict[float, float] = {}
         self._complained: set[str] = set()
+
+    async def load(self, names: Iterable[str]) -> None:
+        """Import what is not imported yet, beside the loop: libraries take a second on a busy machine, in which no
+        heartbeat would leave. What can't be imported is found again, and said, by `build`."""
+        for name in sorted(set(names) - self._tried):
+            self._tried.add(name)
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._class, name)
 
     def build(self, target: Target, loop: asyncio.AbstractEventLoop, finished: Finished) -> Watch:
         """A target's watch. What can't be probed here becomes one that yields void results which say why: a missing

@@ -37,6 +37,9 @@ MOST_TASKS = 500
 CHUNK = 100
 """Targets built between two turns of the loop."""
 
+BUILD_SLICE = 0.02
+"""Seconds after which the loop has its turn in the middle of a chunk: some probes read certificates when built."""
+
 
 @dataclass(slots=True)
 class ProberCounters:
@@ -91,7 +94,13 @@ class LocalProber:
         async with self._assigning:
             kept: set[RungKey] = set()
             async for chunk in chunks:
+                await self._kinds.load(target.rung.probe for target in chunk)
+                until = time.monotonic() + BUILD_SLICE
                 for target in chunk:
+                    if time.monotonic() > until:
+                        self._arm()
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + BUILD_SLICE
                     kept.add(target.key)
                     self._place(target)
                 self._arm()

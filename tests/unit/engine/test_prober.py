@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ import pytest
 
 from controller.engine.clock import SystemClock
 from controller.engine.prober import LocalProber
-from controller.model.events import Event, HealthChanged, LadderFinished
+from controller.model.events import Event, HealthChanged, LadderFinished, VantageBeat
 from controller.model.health import HealthState, Hysteresis, Outcome, ProbeResult, RungKey
 from controller.model.policy import RungPolicy
 from controller.ports import Flight, Target
@@ -251,6 +253,59 @@ async def test_the_same_stall_does_not_hide_a_real_outage() -> None:
                         for event in seen
                     )
                 )
+
+
+async def test_the_heart_beats_while_libraries_are_imported() -> None:
+    """Or the vantage is lost for a moment at every start on a busy machine."""
+    beaten = threading.Event()
+
+    def slow_import(name: str) -> type:
+        assert beaten.wait(10), "no heartbeat left while the kind was imported"
+        return KINDS[name]
+
+    prober = LocalProber("north", SystemClock(), slow_import)
+    await prober.start()
+
+    async def listen() -> None:
+        beats = 0
+        async for event in prober.events():
+            beats += isinstance(event, VantageBeat)
+            if beats == 3:
+                beaten.set()
+
+    listening = asyncio.create_task(listen())
+    await prober.assign(
+        [Target(KEY, policy("scripted", lambda key, timeout: asyncio.sleep(0), on_demand=True))]
+    )
+    assert prober.knows([KEY]) and beaten.is_set()
+    await prober.close()
+    await listening
+
+
+async def test_the_heart_beats_while_slow_probes_are_built() -> None:
+    built: list[float] = []
+
+    class Slow(Scripted):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters)
+            time.sleep(0.03)
+            built.append(time.monotonic())
+
+    prober = LocalProber("north", SystemClock(), lambda name: Slow)
+    await prober.start()
+    turns: list[int] = []
+
+    async def turn() -> None:
+        while True:
+            turns.append(len(built))
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    keys = [RungKey(f"phone-{number}", "probe") for number in range(20)]
+    await prober.assign([Target(key, policy("slow", None, on_demand=True)) for key in keys])
+    turning.cancel()
+    assert max(after - before for before, after in itertools.pairwise(turns)) == 1
+    await prober.close()
 
 
 async def test_an_unknown_kind_says_once_why_it_stays_unknown() -> None:
