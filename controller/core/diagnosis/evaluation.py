@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.core.diagnosis.evidence import Evidence, Without
@@ -40,6 +41,8 @@ class Evaluated(NamedTuple):
         return RuleResult(self.rule.name, self.rule.fault, component, fired, self.terms, (*blocked, *reasons))
 
 
+_ONLY_TRUE = {Verdict.TRUE}
+
 Judged = tuple[Verdict, Mapping[str, Value], RungKey | None]
 """The verdict on a term, what it was reached on, and the rung to run when it is UNKNOWN."""
 
@@ -67,8 +70,9 @@ def evaluate(rule: FaultRule, evidence: Evidence, begun: Judged) -> Evaluated:
             asked.append(key)
             if about_self and key is not None:
                 retest.append(key)
-    fired = all(term.verdict is Verdict.TRUE for term in terms)
-    refuted = any(term.verdict is Verdict.FALSE for term in terms)
+    verdicts = {term.verdict for term in terms}
+    fired = verdicts == _ONLY_TRUE
+    refuted = Verdict.FALSE in verdicts
     open_ = tuple(dict.fromkeys(key for key in asked if key is not None))
     if fired or refuted or None in asked:
         open_ = ()
@@ -89,4 +93,10 @@ def _verdict(term: Term, evidence: Evidence) -> Judged:
 
 
 def _about_self(term: Term) -> bool:
-    return all(name.startswith(f"{Role.SELF}.") for name in term.when.variables)
+    return _only_self(term.when.variables)
+
+
+@lru_cache(maxsize=4096)
+def _only_self(variables: tuple[str, ...]) -> bool:
+    """Asked of every term at every look, and always the same."""
+    return all(name.startswith(f"{Role.SELF}.") for name in variables)

@@ -42,6 +42,7 @@ class Evidence(Mapping[str, Value]):
         self._state, self._policy, self._now = state, policy, now
         self._component = component
         self._read: dict[str, Value] = {}
+        self._keys: dict[tuple[Role, str], RungKey | None] = {}
         place = layout.places.get(component)
         self._group = group_of(policy, place)
         self._side = "" if place is None else place.side
@@ -68,8 +69,12 @@ class Evidence(Mapping[str, Value]):
 
     def key(self, role: Role, rung: str) -> RungKey | None:
         """Which rung of which component that is; None when there is none to run."""
-        component = self._who(role)
-        return RungKey(component, rung) if rung_of(self._policy, component, rung) is not None else None
+        asked = (role, rung)
+        if asked not in self._keys:
+            component = self._who(role)
+            known = rung_of(self._policy, component, rung) is not None
+            self._keys[asked] = RungKey(component, rung) if known else None
+        return self._keys[asked]
 
     def stale(self, term: Term) -> RungKey | None:
         """The rung a term asks for when what it said is too old: older than `fresh`, or begun before the trouble."""
