@@ -288,4 +288,3 @@ class SimulatedSightings:
         while (found := await watch.queue.get()) is not None:
             yield found
         raise CoordinationError("the watch broke")
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -50,7 +49,9 @@ SILENCE = Answer(None)
 class Instruments:
     """One node's probes: each asked once, at its sending, what will come of it."""
 
-    def __init__(self, node: str, platform: Platform, network: Network, loop: VirtualLoop, random: Random) -> None:
+    def __init__(
+        self, node: str, platform: Platform, network: Network, loop: VirtualLoop, random: Random
+    ) -> None:
         self._node = node
         self._platform = platform
         self._network = network
@@ -162,7 +163,14 @@ class Flight:
 class SimulatedProber:
     """ports.Prober. The health it reports is folded as the real one folds it, and a probe is void when its loop lagged."""
 
-    def __init__(self, vantage: str, clock: Clock, host: Host, loop: VirtualLoop, send: Callable[[RungKey, str, int], Answer]) -> None:
+    def __init__(
+        self,
+        vantage: str,
+        clock: Clock,
+        host: Host,
+        loop: VirtualLoop,
+        send: Callable[[RungKey, str, int], Answer],
+    ) -> None:
         self.vantage = vantage
         self.probes = 0
         self.voided = 0
@@ -276,7 +284,11 @@ class SimulatedProber:
         landed: list[tuple[Flight, ProbeResult]] = []
         for flight in self._flights:
             answer, watch = flight.answer, flight.watch
-            if answer.at is not None and answer.at <= true and self._host.mono(answer.at) <= flight.deadline + TICK + lag:
+            if (
+                answer.at is not None
+                and answer.at <= true
+                and self._host.mono(answer.at) <= flight.deadline + TICK + lag
+            ):
                 result = ProbeResult(
                     watch.key,
                     flight.sent,
@@ -314,5 +326,3 @@ class SimulatedProber:
             self._outbox.put(watch.measured(at, self.vantage, result))
         if flight.ladder is not None:
             flight.ladder.take(watch, result)
-
-

@@ -20,6 +20,7 @@ T = TypeVar("T")
 WALL = 1_700_000_000.0
 """Unix seconds at the beginning of every simulation."""
 
+
 class Deadlock(Exception):
     """Nothing is ready, nothing is due, and the simulation is not over."""
 
@@ -90,7 +91,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         host = HOST.get()
         return self.now if host is None else host.mono(self.now)
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
         handle = Handle(callback, args, self, context)
         context = handle._context  # type: ignore[attr-defined]
         handle.host = context.get(HOST)

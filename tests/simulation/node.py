@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from random import Random
 
 from controller.actions.kamailio_dispatcher import KamailioDispatcher
-from controller.app import WATCH_PERIOD, targets
-from controller.configuration.settings import Settings
 from controller.engine.dispatch import Dispatcher
 from controller.engine.leadership import Leadership, watch_timers
 from controller.engine.loop import Engine
 from controller.engine.recovery import durable
 from controller.engine.replication import Replica
 from controller.engine.sharing import Sharing
-from controller.model.commands import Command, Drive, Notify, RunAction
+from controller.model.commands import Command, Notify, RunAction
 from controller.model.errors import ActionError, NotificationError
 from controller.model.events import Event, LadderFinished
 from controller.model.facts import Aggregate
+from controller.model.health import RungKey
 from controller.model.moments import Moment
 from controller.model.policy import Policy
 from controller.model.state import State
-from controller.ports import ActionOutcome
+from controller.ports import ActionOutcome, Target
 from tests.simulation.actuating import SimulatedRpc
 from tests.simulation.coordination import (
     Board,
@@ -38,6 +37,9 @@ from tests.simulation.instruments import Instruments, SimulatedProber
 from tests.simulation.loop import Host, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.platform import GROUP, Platform
+
+WATCH_PERIOD = 0.1
+"""Seconds between two looks at a node's own timers."""
 
 MAIL = "mail"
 """The host that takes pages."""
@@ -123,7 +125,9 @@ class WatchedDispatcher(Dispatcher):
 class Node:
     """Survives its incarnations: the disk does."""
 
-    def __init__(self, name: str, around: Surroundings, disk: Disk, *, offset: float, drift: float, wall: float) -> None:
+    def __init__(
+        self, name: str, around: Surroundings, disk: Disk, *, offset: float, drift: float, wall: float
+    ) -> None:
         self.name = name
         self.disk = disk
         self.around = around
@@ -187,9 +191,7 @@ class Node:
             replica=replica,
             resign=lambda reason: self.leadership.step_down(reason),
         )
-        self.leadership = Leadership(
-            lease, clock, self.engine.submit, period=0.5, replica=replica
-        )
+        self.leadership = Leadership(lease, clock, self.engine.submit, period=0.5, replica=replica)
         self._sharing = sharing
         self._clock = clock
         loop.spawn(host, self._main(), "main")
@@ -198,7 +200,13 @@ class Node:
         loop = self.around.loop
         await self.engine.open()
         await self.prober.start()
-        await self.prober.assign(targets(self.around.policy))
+        await self.prober.assign(
+            [
+                Target(RungKey(component.name, rung.name), rung)
+                for _, component in sorted(self.around.policy.components.items())
+                for rung in component.ladder
+            ]
+        )
         parts = [
             ("engine", self.engine.run()),
             ("listen", self._listen()),

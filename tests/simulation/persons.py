@@ -64,7 +64,9 @@ class Persons:
     def paged(self, command: Notify) -> None:
         def acknowledge() -> None:
             self.tell(
-                lambda at: OperatorAcknowledged(at=at, incident=command.incident, by=command.person, via="link")
+                lambda at: OperatorAcknowledged(
+                    at=at, incident=command.incident, by=command.person, via="link"
+                )
             )
 
         self._world.loop.after(ACKNOWLEDGES, acknowledge)

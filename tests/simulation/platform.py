@@ -49,9 +49,7 @@ class SideModel:
     @property
     def may_answer(self) -> bool:
         """Now, or once it goes on."""
-        return (
-            self.power and not self.cut_off and self.condition in (Condition.HEALTHY, Condition.HUNG)
-        )
+        return self.power and not self.cut_off and self.condition in (Condition.HEALTHY, Condition.HUNG)
 
 
 @dataclass

@@ -68,7 +68,9 @@ def _edge_restarts(world: World, random: Random) -> Undo | None:
     return lambda: world.platform.edge_up(name)
 
 
-def _cut(sources: Callable[[World, Random], set[str]], targets: Callable[[World], set[str]], *, both: bool = True) -> Trouble:
+def _cut(
+    sources: Callable[[World, Random], set[str]], targets: Callable[[World], set[str]], *, both: bool = True
+) -> Trouble:
     def befall(world: World, random: Random) -> Undo | None:
         left, right = sources(world, random), targets(world)
         if not left or not right:
@@ -168,7 +170,9 @@ def _lease_revoked_early(world: World, random: Random) -> Undo | None:
 
 
 def _chosen(world: World, random: Random, *, leader: bool) -> Node | None:
-    nodes = [node for node in world.nodes if node.running and not node.host.paused and (node.leads or not leader)]
+    nodes = [
+        node for node in world.nodes if node.running and not node.host.paused and (node.leads or not leader)
+    ]
     return random.choice(nodes) if nodes else None
 
 

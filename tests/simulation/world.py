@@ -181,13 +181,20 @@ class World:
             if node.defect:
                 self._found("SIM", f"{node.name}: {node.defect}")
             if node.disk.acknowledged > len(entries):
-                self._found("I9", f"{node.name} lost what was acknowledged: {len(entries)} of {node.disk.acknowledged}")
+                self._found(
+                    "I9",
+                    f"{node.name} lost what was acknowledged: {len(entries)} of {node.disk.acknowledged}",
+                )
             live = None
             if node.running and node.engine.waiting == 0 and node.engine.snapshot.sequence == len(entries):
                 live = node.live()
             for each in violations(entries, live=live, budgets=budgets, dispatched=node.dispatched):
                 report.violations.append(
-                    Violation(sequence=each.sequence, invariant=each.invariant, message=f"{node.name}: {each.message}")
+                    Violation(
+                        sequence=each.sequence,
+                        invariant=each.invariant,
+                        message=f"{node.name}: {each.message}",
+                    )
                 )
             report.facts.update(entry.kind for entry in entries)
         healing = None
