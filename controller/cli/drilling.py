@@ -10,6 +10,11 @@ import typer
 
 from controller.cli.exits import Exit
 from controller.cli.screen import Screen, clock_time, table, write_document
+from controller.model import words
+from controller.model.drills import DrillState
+from controller.reports.drill_record import OBJECTIVES
+from controller.reports.headings import HEADINGS
+from controller.reports.prose import Language, refusal_text
 
 application = typer.Typer(
     help="Put a fault in on purpose, watch, take it out, and score.", no_args_is_help=True
@@ -29,25 +34,32 @@ def run(
     answer = screen.client.post("/api/v1/drills", {"scenario": scenario, "dry_run": dry_run})
     if dry_run:
         refused = answer["refused"]
-        screen.show(answer, "\n".join(refused) if refused else screen.word("可以开始", "it could start now"))
+        text = screen.word("可以开始", "it could start now")
+        if refused:
+            lines = [
+                f"  - {refusal_text(reason, Language(screen.language))} [{reason}]" for reason in refused
+            ]
+            text = "\n".join([screen.word("会被拒绝：", "It would be refused:"), *lines])
+        screen.show(answer, text)
         raise typer.Exit(Exit.REFUSED if refused else Exit.DONE)
     drill = next(fact["subject"] for fact in answer["facts"] if fact["kind"] == "drill_started")
-    screen.say(f"【演练】这是一次演练  {drill}  {scenario}")
+    screen.say(f"{screen.said(words.DRILL_MARK)}  {drill}  {scenario}")
     seen = ""
     while True:
         found = _find(screen, drill)
-        progress = f"{found['state']} / {found['inject_state']}"
-        if progress != seen:
+        state = screen.said(words.DRILL_STATES[DrillState(found["state"])])
+        reached = screen.word("，", ", ").join(
+            f"{_objective(screen, name)} +{wall - found['injected_wall']:.2f} s"
+            for name, wall in found["milestones"]
+        )
+        if (progress := f"{state}  {reached}".rstrip()) != seen:
             seen = progress
-            reached = "  ".join(
-                f"{name} +{wall - found['injected_wall']:.2f}s" for name, wall in found["milestones"]
-            )
-            screen.say(f"  {clock_time(time.time())}  {progress}  {reached}")
+            screen.say(f"  {clock_time(time.time())}  {progress}")
         if found["state"] in ("finished", "aborted"):
             break
         time.sleep(POLL)
     screen.show(found, _score(screen, found))
-    screen.say("【演练】演练结束")
+    screen.say(screen.word("【演练】演练结束", "[DRILL] The drill is over"))
     raise typer.Exit(Exit.DONE if found["passed"] else Exit.PROBLEM)
 
 
@@ -61,18 +73,29 @@ def list_drills(context: typer.Context) -> None:
             drill["id"],
             drill["scenario"],
             clock_time(drill["started_wall"]),
-            drill["state"],
+            screen.said(words.DRILL_STATES[DrillState(drill["state"])]),
             _percent(drill["score"]),
         )
         for drill in answer["drills"]
     ]
-    names = "\n".join(f"  {item['name']}  {screen.pick(item['title'])}" for item in answer["scenarios"])
+    width = max((len(item["name"]) for item in answer["scenarios"]), default=0)
+    names = "\n".join(
+        f"  {item['name']:<{width}}  {screen.pick(item['title'])}" for item in answer["scenarios"]
+    )
     if screen.as_json:
         screen.show(answer, "")
         return
     screen.say(screen.word("可用的演练科目：", "Scenarios:") + "\n" + names)
     if rows:
-        screen.show(answer, table(("drill", "scenario", "started", "state", "score"), rows))
+        pairs = (
+            ("演练", "drill"),
+            ("科目", "scenario"),
+            ("开始", "started"),
+            ("状态", "state"),
+            ("得分", "score"),
+        )
+        columns = [screen.word(*pair) for pair in pairs]
+        screen.show(answer, table(columns, rows))
 
 
 @application.command()
@@ -107,7 +130,7 @@ def _find(screen: Screen, drill: str) -> dict[str, Any]:
 def _score(screen: Screen, drill: dict[str, Any]) -> Any:
     rows = [
         (
-            result["name"],
+            _objective(screen, result["name"]),
             "-" if result["actual"] is None else f"{result['actual']:.2f} s",
             f"{result['limit']:g} s" if result["limit"] else "-",
             _met(screen, result["met"]),
@@ -117,7 +140,14 @@ def _score(screen: Screen, drill: dict[str, Any]) -> Any:
     title = f"{drill['id']}: {screen.word('得分', 'score')} {_percent(drill['score'])}"
     if drill["abort_reason"]:
         title += f"  ({drill['abort_reason']})"
-    return table(("objective", "actual", "limit", ""), rows, title)
+    columns = [screen.word(*pair) for pair in (("目标", "objective"), ("实际", "actual"), ("限值", "limit"))]
+    return table((*columns, screen.word("结果", "result")), rows, title)
+
+
+def _objective(screen: Screen, name: str) -> str:
+    """A name that has no words is shown as it stands."""
+    key = "diagnosis_named" if name == "diagnosis" else name
+    return screen.word(*HEADINGS[key]) if key in OBJECTIVES else name
 
 
 def _met(screen: Screen, met: bool | None) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from controller.cli.client import CallFailed
 from controller.cli.exits import Exit
+from controller.cli.planning import plan_text
 from controller.cli.screen import Screen, clock_time
 from controller.model.groups import SwitchVerb
 from controller.model.runbooks import Text
@@ -194,28 +195,9 @@ def runbook(
     body = {"runbook": name, "inputs": inputs, "incident": incident, "group": group, "dry_run": dry_run}
     answer = screen.client.post("/api/v1/runs", body)
     if dry_run:
-        screen.show(answer, _plan_text(answer["plan"]))
-        return
+        screen.show(answer, plan_text(screen, answer["plan"]))
+        raise typer.Exit(Exit.REFUSED if answer["plan"]["missing"] else Exit.DONE)
     _told(context, answer)
-
-
-def _plan_text(plan: dict[str, Any]) -> str:
-    lines = []
-    for key, value in plan.items():
-        if isinstance(value, list):
-            lines.append(f"{key}:")
-            lines.extend(f"  {index}. {_one_line(item)}" for index, item in enumerate(value, 1))
-        else:
-            lines.append(f"{key}: {value}")
-    return "\n".join(lines)
-
-
-def _one_line(item: object) -> str:
-    if isinstance(item, dict):
-        return ", ".join(
-            f"{key}={value}" for key, value in item.items() if value not in ("", None, [], False, 0)
-        )
-    return str(item)
 
 
 def _told(context: typer.Context, answer: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ def run(
         level=logging.WARNING if quiet else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its plugins and revisions are nobody's news
     settings = app.load_settings(config)
 
     def ready(address: str) -> None:

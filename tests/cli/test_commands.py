@@ -101,6 +101,11 @@ def test_a_page_without_an_incident(controller: Beside, command: Command) -> Non
 def test_a_run(controller: Beside, command: Command) -> None:
     text, document = both(command, "runbook", "ask", "--dry-run")
     assert "May it go on" in text and document["plan"]["runbook"] == "ask"
+    assert "{" not in text and "a call can't be taken back" not in text
+    chinese = command("runbook", "ask", "--dry-run", language="zh").out
+    assert "是否继续" in chinese and "须 operator" in chinese and "May it go on" not in chinese
+    lacking = command("runbook", "failover", "--dry-run")
+    assert lacking.code == Exit.REFUSED and "missing inputs: group (--input group=...)" in lacking.out
     assert not controller.state.runs
     run = command("runbook", "ask", "--json").json["facts"][0]["subject"]
     assert command("approve", run).code == Exit.DONE
@@ -167,7 +172,9 @@ def test_holds(controller: Beside, command: Command) -> None:
 def test_a_drill_that_may_not_start(controller: Beside, command: Command) -> None:
     controller.do(controller.controller.incident())
     rehearsed = command("drill", "run", "primary-killed", "--dry-run")
-    assert rehearsed.code == Exit.REFUSED
+    assert rehearsed.code == Exit.REFUSED and "an incident is open [open_incident]" in rehearsed.out
+    chinese = command("drill", "run", "primary-killed", "--dry-run", language="zh").out
+    assert "会被拒绝" in chinese and "有未结束的事件" in chinese
     refused = command("drill", "run", "primary-killed")
     assert refused.code == Exit.REFUSED and "an incident is open [open_incident]" in refused.err
 
