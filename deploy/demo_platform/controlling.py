@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +36,10 @@ class ControllerProcess:
         self._client = Client(str(control))
         self._seen = 0
 
-    def start(self) -> None:
-        """Returns once it answers. Raises NotReady with the controller's own last words."""
-        self._processes.log(ROLE).unlink(missing_ok=True)
+    def start(self, *, again: bool = False) -> None:
+        """Returns once it answers; `again` keeps what it said before. Raises NotReady with its own last words."""
+        if not again:
+            self._processes.log(ROLE).unlink(missing_ok=True)
         self._processes.start(
             ROLE,
             python("controller", "--language", self._language, "run", "-c", str(self._configuration)),
@@ -60,6 +62,13 @@ class ControllerProcess:
     @property
     def running(self) -> bool:
         return self._processes.alive(ROLE)
+
+    def ending(self) -> str:
+        """How the process that was started last has ended: `exit status 1`, `SIGKILL`."""
+        status = self._processes.exit_status(ROLE)
+        if status is None:
+            return "?"
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
     def last_words(self) -> str:
         lines = self._processes.log(ROLE).read_text(errors="replace").splitlines()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from controller.cli.client import CallFailed
 from controller.reports.prose import Language, entry_line, refusal_text
 from demo_platform.callers import Callers
 from demo_platform.controlling import ControllerProcess, Entry, clear
@@ -15,6 +16,7 @@ from demo_platform.faults import Fault, Faults
 from demo_platform.layout import SIDES, Role
 from demo_platform.pager import read_pages
 from demo_platform.processes import python
+from demo_platform.restarts import Restarts
 from demo_platform.result import Result, clock, count_calls, describe, milestones
 from demo_platform.screen import Screen
 from demo_platform.supervisor import Supervisor
@@ -29,6 +31,11 @@ AFTER_S = 3.0
 """Calls run this long after the switch was verified."""
 BATCH_S = 600.0
 TICK_S = 0.1
+MOST_RESTARTS = 5
+RESTARTS_S = 600.0
+"""The controller is started again at most so often in so long."""
+ENDING_S = 5.0
+"""A controller that answers no more has so long to end."""
 
 TOLD = {
     "fault_raised": "bold red",
@@ -96,7 +103,7 @@ class Show:
             "Third Ring 演示：一个呼叫平台，主用侧发生故障", "Third Ring: a call platform whose primary fails"
         )
         self._start()
-        with self._screen.step("布防", "arm the group") as said:
+        with self._screen.step("武装", "arm the group") as said:
             self._controller.arm(self._group, patience=ARMABLE_S, waiting=self._waiting)
             said.append(
                 self._screen.word(
@@ -137,7 +144,8 @@ class Show:
         return result
 
     def stay(self) -> None:
-        """Calls go on and what happens is told, until interrupted. Raises NotReady when the controller ends."""
+        """Calls go on and what happens is told, until interrupted. A controller that ends is started again, as a service
+        manager would; raises NotReady when that happens too often."""
         self._callers = self._new_callers()
         self._callers.start()
         self._screen.title("演示继续运行，Ctrl-C 结束", "The demo goes on; Ctrl-C ends it")
@@ -153,14 +161,41 @@ class Show:
         line(word("稳定后切回", "return, once stable"), f"{thirdring} failback {self._group} --reason demo")
         line(word("再注入故障", "break something"), f"deploy/demo break {'|'.join(Fault)} {'|'.join(Role)}")
         self._staying = True
+        restarts = Restarts(MOST_RESTARTS, RESTARTS_S)
         while True:
-            self._tell()
+            try:
+                self._tell()
+            except CallFailed:
+                self._revive(restarts)
             if not self._callers.running:
                 self._callers = self._new_callers()
                 self._callers.start()
-            if not self._controller.running:
-                raise NotReady(f"the controller has ended:\n{self._controller.last_words()}")
             time.sleep(TICK_S)
+
+    def _revive(self, restarts: Restarts) -> None:
+        """Start a controller that has ended again; one that only does not answer for a moment is left alone."""
+        deadline = time.monotonic() + ENDING_S
+        while self._controller.running:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(TICK_S)
+        how = self._controller.ending()
+        if not restarts.take(time.monotonic()):
+            raise NotReady(
+                f"the controller ended {restarts.most + 1} times within {restarts.window:g} s, the last time {how}:\n"
+                f"{self._controller.last_words()}"
+            )
+        self._screen.say(
+            f"控制器已终止（{how}），重新启动",
+            f"the controller ended ({how}); starting it again",
+            style="bold red",
+        )
+        self._controller.start(again=True)
+        self._screen.say(
+            "控制器已重新启动，从日志恢复",
+            "the controller runs again, recovered from its journal",
+            style="green",
+        )
 
     def _start(self) -> None:
         with self._screen.step("启动呼叫平台", "start the call platform") as said:

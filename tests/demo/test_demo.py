@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from controller.cli.client import Client
 from demo_platform.layout import Role
 from demo_platform.processes import DIRECTORY, Processes
 
@@ -110,3 +111,24 @@ def test_a_second_demo_is_told_and_what_a_killed_one_left_is_ended_by_the_next()
     third.communicate(timeout=30)
     assert "ended what an earlier run left" in said
     assert third.returncode == 130
+
+
+def test_a_controller_that_dies_is_started_again_while_the_demo_stays() -> None:
+    demo = start("--stay", "--language", "en")
+    try:
+        assert demo.stdout is not None
+        said = iter(demo.stdout)
+        assert any("The demo goes on" in line for line in said)
+        record = Processes(DIRECTORY).record("controller")
+        assert record is not None
+        os.kill(record.pid, signal.SIGKILL)
+        assert any("the controller ended (SIGKILL); starting it again" in line for line in said)
+        assert any("recovered from its journal" in line for line in said)
+        again = Processes(DIRECTORY).record("controller")
+        assert again is not None and again.pid != record.pid
+        (group,) = Client(str(DIRECTORY / "thirdring.sock")).get("/api/v1/status")["groups"]
+        assert group["armed"]
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=30)
+    assert demo.returncode == 130
