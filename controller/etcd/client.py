@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from controller.etcd.member import SAFE, Cluster, Refused
+from controller.etcd.member import Cluster, Refused, TooOld
 from controller.etcd.members import Members
 from controller.etcd.settings import EtcdSettings, tls_context
 from controller.etcd.transactions import Answer, Body, KeyValue, answer, encoded, key_values, prefix_end
 from controller.etcd.watching import Change, Watch
 from controller.model.errors import CoordinationError, CoordinationForeign, CoordinationUnknown
 
-__all__ = ["SAFE", "Change", "EtcdClient", "EtcdSettings", "Found"]
+__all__ = ["Change", "EtcdClient", "EtcdSettings", "Found"]
+
+log = logging.getLogger(__name__)
 
 LONGEST_LINE: Final = 4 * 2**20
 """Bytes of one message of a watch."""
@@ -60,15 +63,17 @@ class EtcdClient:
 
     async def check(self) -> str:
         """The version of the oldest member that answers. Raises CoordinationError: none answers, one is too old and not
-        accepted, or belongs to another cluster."""
-        found = await self._members.vet(self._connected())
-        versions = [version for version in found.values() if isinstance(version, str)]
-        errors = {member: error for member, error in found.items() if not isinstance(error, str)}
-        for member, error in errors.items():
-            if isinstance(error, CoordinationForeign) or member.version:
-                raise error
-        if not versions:
-            raise next(iter(errors.values()))
+        accepted, or they belong to several clusters of which none is pinned. Of several clusters the others' members
+        are left out, and named in the log."""
+        pinned = bool(self.cluster)
+        found = (await self._members.vet(self._connected())).values()
+        versions = [version for version in found if isinstance(version, str)]
+        errors = sorted((error for error in found if not isinstance(error, str)), key=_gravity)
+        foreign = [error for error in errors if isinstance(error, CoordinationForeign)]
+        if errors and (not versions or isinstance(errors[0], TooOld) or (foreign and not pinned)):
+            raise errors[0]
+        for error in foreign:
+            log.error("a member is left out: %s", error, extra={"action": "etcd_foreign"})
         return min(versions, key=lambda version: [int(part) for part in version.split("-")[0].split(".")])
 
     async def get(self, key: str) -> tuple[int, KeyValue | None]:
@@ -222,3 +227,7 @@ class EtcdClient:
 
 def _transaction(compare: Sequence[Body], success: Sequence[Body], failure: Sequence[Body]) -> Body:
     return {"compare": list(compare), "success": list(success), "failure": list(failure)}
+
+
+def _gravity(error: CoordinationError) -> int:
+    return 0 if isinstance(error, TooOld) else 1 if isinstance(error, CoordinationForeign) else 2

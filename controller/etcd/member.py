@@ -42,6 +42,10 @@ class NotSent(CoordinationError):
     """No connection, or nothing was asked: nothing took effect."""
 
 
+class TooOld(NotSent):
+    """Its leases can't be trusted, and nobody accepted that."""
+
+
 class ConnectionLost(CoordinationUnknown):
     """The connection ended under the request."""
 
@@ -79,12 +83,12 @@ class Member:
         self._token = ""
 
     async def call(self, session: aiohttp.ClientSession, path: str, request: Body) -> Mapping[str, Any]:
-        """Raises NotSent, Refused, CoordinationForeign, CoordinationUnknown; waits as long as it is let."""
+        """Raises NotSent (TooOld among it), Refused, CoordinationForeign, CoordinationUnknown; waits as long as it is let."""
         await self._vet(session)
         return await self._authorized(session, path, request)
 
     async def vet(self, session: aiohttp.ClientSession) -> str:
-        """Its version. Raises as `call`; NotSent when it is too old and not accepted."""
+        """Its version. Raises as `call`; TooOld when that is not accepted."""
         self._vetted = False
         await self._vet(session)
         return self.version
@@ -133,7 +137,7 @@ class Member:
         self.version = str(body.get("version", ""))
         if not self._settings.accept_old and not safe(self.version):
             wanted = " or ".join(".".join(map(str, parts)) for parts in SAFE)
-            raise NotSent(
+            raise TooOld(
                 f"etcd {self.endpoint} {self.version or '(unknown version)'} may revoke leases that were renewed "
                 f"(fixed in {wanted}); accept_old_etcd: true accepts it"
             )
