@@ -37,6 +37,7 @@ class Leadership:
         self._period = period
         self._replica = replica
         self._leading = False
+        self._leader = ""
         self._deadline = 0.0
         self._failing = False
         self._early = asyncio.Event()
@@ -73,8 +74,9 @@ class Leadership:
             else:
                 self._submit(LeaseChanged(at=self._clock.now(), deadline=None))
             return
-        if deadline is None and self._leading and self._replica is not None:
-            self._follow("another node leads")
+        if deadline is None and self._replica is not None:
+            if self._leading or self._lease.holder != self._leader:
+                self._follow("another node leads")
             return
         self._deadline = deadline or 0.0
         self._submit(LeaseChanged(at=self._clock.now(), deadline=deadline))
@@ -88,9 +90,11 @@ class Leadership:
         self._submit(LeadershipTaken(at=self._clock.now(), deadline=deadline, aggregates=aggregates))
 
     def _follow(self, reason: str) -> None:
+        if self._leading:
+            log.warning("this node no longer leads: %s", reason, extra={"action": "leadership_lost"})
         self._leading = False
-        log.warning("this node no longer leads: %s", reason, extra={"action": "leadership_lost"})
-        self._submit(LeadershipLost(at=self._clock.now(), reason=reason, leader=self._lease.holder))
+        self._leader = self._lease.holder
+        self._submit(LeadershipLost(at=self._clock.now(), reason=reason, leader=self._leader))
 
     async def _wait(self) -> None:
         """A period; less when this node stepped down, or when it follows and nobody leads any longer."""

@@ -200,6 +200,7 @@ def status_view(
         "configuration": snapshot.policy.name,
         "revision": snapshot.policy.revision,
         "leader": state.lease_deadline is not None and now.mono < state.lease_deadline,
+        "led_by": state.leader,
         "observing_only": now.mono < state.gap_until or journal_failing,
         "journal": {"sequence": snapshot.sequence, "head": head, "failing": journal_failing},
         "vantages": [
