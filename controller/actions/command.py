@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
@@ -45,7 +46,8 @@ Expression = Annotated[str, AfterValidator(_expression)]
 
 class Allowed(BaseModel):
     """One entry of the allow-list. `{name}` as a whole argument is a parameter, whose value must match its expression
-    in full. `refused` and `unknown`: exit statuses with a meaning; 0 is success, any other is a failure without effect.
+    in full. Exit statuses with a meaning: 0 success; `refused`; `harmless` a failure without effect; `unknown`. Any
+    other says nothing of what was done, and is unknown where the step is disruptive, else a failure.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +58,7 @@ class Allowed(BaseModel):
     directory: str = "/"
     refused: tuple[int, ...] = ()
     unknown: tuple[int, ...] = ()
+    harmless: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -65,6 +68,9 @@ class Allowed(BaseModel):
         if places != set(self.parameters):
             odd = ", ".join(sorted(places ^ set(self.parameters)))
             raise ValueError(f"argv and parameters don't agree on {odd}")
+        counted = Counter((*self.refused, *self.unknown, *self.harmless))
+        if twice := [str(status) for status, times in counted.items() if times > 1 or status == 0]:
+            raise ValueError(f"exit status {', '.join(twice)} can't mean two things")
         return self
 
 
@@ -88,15 +94,15 @@ class Command:
         self._allowed = settings.commands
 
     async def run(self, command: RunAction) -> ActionOutcome:
-        """Raises ActionError (not allowed, can't be started, said no), ActionRefused, ActionUnknown (killed at its
-        timeout, or by somebody)."""
+        """Raises ActionError (arguments that don't fit, can't be started, failed without effect), ActionRefused (not on
+        the allow-list, said no), ActionUnknown (killed at its timeout, or by somebody; ended as nobody declared)."""
         try:
             parameters = self.Parameters.model_validate(unflatten(command.parameters))
         except ValidationError as error:
             raise ActionError(f"wrong parameters: {error.errors()[0]['msg']}") from None
         allowed = self._allowed.get(parameters.command)
         if allowed is None:
-            raise ActionError(f"no command {parameters.command!r} is on the allow-list")
+            raise ActionRefused(f"no command {parameters.command!r} is on the allow-list")
         argv = _argv(allowed, parameters.arguments)
         code, output = await _run(argv, allowed, _environment(allowed, command), command.timeout)
         data: Values = (("code", code), ("output", output))
@@ -105,7 +111,7 @@ class Command:
         message = f"{argv[0]} ended with {code}" + (f": {_last_line(output)}" if output.strip() else "")
         if code in allowed.refused:
             raise ActionRefused(message)
-        if code < 0 or code in allowed.unknown:
+        if code < 0 or code in allowed.unknown or (command.disruptive and code not in allowed.harmless):
             raise ActionUnknown(message)
         raise ActionError(message)
 

@@ -33,6 +33,8 @@ elif what == "fails":
     print("busy"); sys.exit(3)
 elif what == "unsure":
     sys.exit(5)
+elif what == "declines":
+    print("nothing done"); sys.exit(6)
 elif what == "hangs":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)
@@ -47,7 +49,9 @@ elif what == "shows":
 """
 
 
-def command(parameters: dict[str, Any], *, timeout: float = 5.0, epoch: int = 7) -> RunAction:
+def command(
+    parameters: dict[str, Any], *, timeout: float = 5.0, epoch: int = 7, disruptive: bool = False
+) -> RunAction:
     return RunAction(
         id="CMD-0001",
         action="test",
@@ -57,6 +61,7 @@ def command(parameters: dict[str, Any], *, timeout: float = 5.0, epoch: int = 7)
         step="one",
         group="calls",
         epoch=epoch,
+        disruptive=disruptive,
     )
 
 
@@ -79,8 +84,9 @@ def allowed(program: Path) -> dict[str, Any]:
         "parameters": {"what": "[a-z]+", "more": r"[\w/.:@-]+"},
         "refused": [4],
         "unknown": [5],
+        "harmless": [6],
     }
-    return {"commands": {"program": entry}}
+    return {"commands": {"program": entry, "absent": {"argv": ["/no/such/program"]}}}
 
 
 @pytest.fixture
@@ -98,7 +104,7 @@ async def commands(program: Path, tmp_path: Path) -> AsyncIterator[Bench]:
         return {"command": "program", "arguments": {"what": what, "more": str(tmp_path / "pids")}}
 
     outcomes = {what: asks(what) for what in ("works", "refuses", "fails", "unsure", "hangs")}
-    outcomes["unreachable"] = {"command": "missing"}
+    outcomes["unreachable"] = {"command": "absent"}
     outcomes["hostile"] = {"command": "program", "arguments": {"what": "works", "more": "a;reboot"}}
     yield Bench(action, outcomes)
     await action.close()
@@ -262,8 +268,24 @@ class TestCommand:
             await commands.action.run(command({"command": "program", "arguments": arguments}))
 
     async def test_what_is_not_on_the_list(self, commands: Bench) -> None:
-        with pytest.raises(ActionError, match="allow-list"):
+        """Nobody puts it there while a step is tried again."""
+        with pytest.raises(ActionRefused, match="allow-list"):
             await commands.action.run(command({"command": "/bin/sh"}))
+
+    async def test_an_exit_status_that_nobody_declared_says_nothing_of_what_a_disruptive_step_did(
+        self, commands: Bench, tmp_path: Path
+    ) -> None:
+        def ends(what: str) -> RunAction:
+            arguments = {"what": what, "more": str(tmp_path)}
+            return command({"command": "program", "arguments": arguments}, disruptive=True, timeout=30.0)
+
+        with pytest.raises(ActionUnknown, match="ended with 3: busy"):
+            await commands.action.run(ends("fails"))
+        with pytest.raises(ActionError, match="nothing done") as declared:
+            await commands.action.run(ends("declines"))
+        assert not isinstance(declared.value, (ActionRefused, ActionUnknown))
+        with pytest.raises(ActionRefused):
+            await commands.action.run(ends("refuses"))
 
     @pytest.mark.parametrize(
         "entry",
@@ -274,6 +296,8 @@ class TestCommand:
             {"argv": ["/bin/echo"], "parameters": {"what": "a"}},
             {"argv": ["/bin/echo", "{what}"], "parameters": {"what": "("}},
             {"argv": ["/bin/echo"], "shell": True},
+            {"argv": ["/bin/echo"], "refused": [3], "harmless": [3]},
+            {"argv": ["/bin/echo"], "harmless": [0]},
         ],
     )
     def test_an_allow_list_that_makes_no_sense(self, entry: dict[str, Any]) -> None:
