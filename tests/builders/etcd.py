@@ -135,16 +135,29 @@ class Etcd:
                 return member
         raise AssertionError("no member leads")
 
-    def wipe(self) -> None:
-        """As after the loss of all disks."""
+    def wipe(self, *, renamed: bool = True) -> None:
+        """As after the loss of all disks. Unless `renamed` the new cluster has the old one's id: it is made of the
+        members' addresses and the token."""
         for member in self.members:
             member.kill()
             shutil.rmtree(member.directory)
-        # A new token makes a new cluster id.
-        self._renamed = self.directory / "again"
-        self._renamed.mkdir()
+            if renamed:
+                member.directory = self.directory / "again" / member.name
+        (self.directory / "again").mkdir(exist_ok=True)
+
+    def save(self) -> None:
+        """A copy of all disks, as of now."""
         for member in self.members:
-            member.directory = self._renamed / member.name
+            member.kill()
+            shutil.copytree(member.directory, self.directory / "saved" / member.name)
+        self.start()
+
+    def put_back(self) -> None:
+        for member in self.members:
+            member.kill()
+            shutil.rmtree(member.directory)
+            shutil.copytree(self.directory / "saved" / member.name, member.directory)
+        self.start()
 
     def close(self) -> None:
         for member in self.members:

@@ -14,18 +14,17 @@ import pytest
 import trustme
 
 from controller.etcd.client import EtcdClient, EtcdSettings
-from controller.leases.etcd.grants import EtcdGrants
-from controller.leases.etcd.lease import EtcdLease
-from controller.leases.etcd.places import Places
-from controller.leases.etcd.register import EtcdRegister
-from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
+from controller.model.errors import (
+    CoordinationConflict,
+    CoordinationError,
+    CoordinationForeign,
+    CoordinationUnknown,
+)
 from controller.ports import Heartbeat
+from tests.builders.coordinating import PLACES, Node, overlaps
 from tests.builders.etcd import PROGRAM, Etcd
 
 pytestmark = pytest.mark.etcd
-
-PLACES = Places("failures")
-LIFETIME = 1
 
 
 @pytest.fixture
@@ -46,42 +45,10 @@ async def clients() -> AsyncIterator[list[EtcdClient]]:
         await client.close()
 
 
-class Node:
-    def __init__(
-        self, name: str, endpoints: Sequence[str], directory: Path, clients: list[EtcdClient]
-    ) -> None:
-        self.client = EtcdClient(EtcdSettings(endpoints=tuple(endpoints), timeout=0.3, accept_old=True))
-        clients.append(self.client)
-        self.lease = EtcdLease(self.client, PLACES, name, lifetime=LIFETIME)
-        self.register = EtcdRegister(self.client, PLACES, self.lease, directory / f"{name}.pin")
-        self.grants = EtcdGrants(self.client, PLACES, self.lease)
-        self.proved: list[tuple[float, float]] = []  # (from, until) this node may have acted
-        self.errors = 0
-        self.writes = 0
-
-    async def lead(self, period: float = 0.1) -> None:
-        """As a controller does: renew, and write while it leads."""
-        while True:
-            began = time.monotonic()
-            try:
-                deadline = await self.lease.acquire()
-                if deadline is not None:
-                    self.proved.append((time.monotonic(), deadline))
-                    records = await self.register.read()
-                    known = records.get("group/calls")
-                    await self.register.write(
-                        {"group/calls": f"{began}".encode()}, {"group/calls": known.revision if known else 0}
-                    )
-                    self.writes += 1
-            except CoordinationError:
-                self.errors += 1
-            await asyncio.sleep(period)
-
-
-def overlaps(nodes: Sequence[Node]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Times in which two nodes could both prove that they lead."""
-    first, second = ([*node.proved] for node in nodes)
-    return [(a, b) for a in first for b in second if a[0] < b[1] and b[0] < a[1]]
+def made(clients: list[EtcdClient], name: str, endpoints: Sequence[str], directory: Path) -> Node:
+    node = Node(name, endpoints, directory)
+    clients.append(node.client)
+    return node
 
 
 async def led_through(etcd: Etcd, nodes: Sequence[Node], *steps: object, pause: float = 1.5) -> None:
@@ -100,7 +67,7 @@ async def led_through(etcd: Etcd, nodes: Sequence[Node], *steps: object, pause: 
 async def test_members_that_die_and_stand_still_never_make_two_leaders(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    nodes = [Node(name, etcd.urls, tmp_path, clients) for name in ("a", "b")]
+    nodes = [made(clients, name, etcd.urls, tmp_path) for name in ("a", "b")]
     for node in nodes:
         await node.register.open()
 
@@ -124,7 +91,7 @@ async def test_a_node_that_sees_only_a_cut_off_member_proves_nothing(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
     """The other two members are gone: this one still answers keep-alives for a while, and commits nothing."""
-    node = Node("a", etcd.urls[:1], tmp_path, clients)
+    node = made(clients, "a", etcd.urls[:1], tmp_path)
     await node.register.open()
     assert await node.lease.acquire() is not None
     for member in etcd.members[1:]:
@@ -142,7 +109,7 @@ async def test_a_node_that_sees_only_a_cut_off_member_proves_nothing(
 async def test_a_write_whose_answer_is_lost_is_unknown_and_not_made_twice(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    node = Node("a", etcd.urls[:1], tmp_path, clients)
+    node = made(clients, "a", etcd.urls[:1], tmp_path)
     await node.register.open()
     assert await node.lease.acquire() is not None
     assert await node.register.read() == {}
@@ -156,7 +123,7 @@ async def test_no_space_is_an_error_and_nothing_is_lost(tmp_path: Path, clients:
     etcd = Etcd(tmp_path, extra=("--quota-backend-bytes", str(64 * 1024)))
     etcd.start()
     try:
-        node = Node("a", etcd.urls, tmp_path, clients)
+        node = made(clients, "a", etcd.urls, tmp_path)
         await node.register.open()
         assert await node.lease.acquire() is not None
         written: dict[str, int] = {}
@@ -180,7 +147,7 @@ async def test_no_space_is_an_error_and_nothing_is_lost(tmp_path: Path, clients:
 async def test_a_wiped_cluster_is_refused_until_it_is_adopted(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    node = Node("a", etcd.urls, tmp_path, clients)
+    node = made(clients, "a", etcd.urls, tmp_path)
     await node.register.open()
     assert await node.lease.acquire() is not None
     etcd.wipe()
@@ -189,13 +156,91 @@ async def test_a_wiped_cluster_is_refused_until_it_is_adopted(
         await node.lease.acquire()
     with pytest.raises(CoordinationError, match="adopt"):
         await node.register.read()
-    again = Node("a", etcd.urls, tmp_path, clients)
+    again = made(clients, "a", etcd.urls, tmp_path)
     with pytest.raises(CoordinationError, match="adopt"):
         await again.register.open()
-    (tmp_path / "a.pin").unlink()
-    adopted = Node("a", etcd.urls, tmp_path, clients)
+    await again.register.adopt()
+    assert await again.lease.acquire() is not None
+    adopted = made(clients, "a", etcd.urls, tmp_path)
     await adopted.register.open()
-    assert await adopted.lease.acquire() is not None
+    assert await adopted.register.read() == {}
+
+
+async def test_a_wiped_cluster_that_has_its_old_id_again_is_refused(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    """Started anew with the same settings: etcd's own id says nothing."""
+    node, other = (made(clients, name, etcd.urls, tmp_path) for name in ("a", "b"))
+    await node.register.open()
+    await other.register.open()
+    assert await node.lease.acquire() is not None
+    cluster = node.client.cluster
+    etcd.wipe(renamed=False)
+    etcd.start()
+    for forbidden in (other.lease.acquire, node.register.read):
+        with pytest.raises(CoordinationForeign, match="adopt"):
+            await forbidden()
+    again = made(clients, "a", etcd.urls, tmp_path)
+    with pytest.raises(CoordinationForeign, match="adopt"):
+        await again.register.open()
+    with pytest.raises(CoordinationForeign, match="adopt"):
+        await again.lease.acquire()
+    await again.register.adopt()
+    assert again.client.cluster == cluster
+    assert await again.lease.acquire() is not None
+    stranger = made(clients, "b", etcd.urls, tmp_path)
+    with pytest.raises(CoordinationForeign, match="another one"):
+        await stranger.register.open()
+
+
+async def test_a_cluster_whose_disks_were_put_back_is_refused(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    node = made(clients, "a", etcd.urls, tmp_path)
+    await node.register.open()
+    await asyncio.to_thread(etcd.save)
+    assert await acquired(node) is not None
+    await node.register.read()
+    await node.register.write({"group/x": b"1"}, {"group/x": 0})
+    await node.register.read()
+    await asyncio.to_thread(etcd.put_back)
+    with pytest.raises(CoordinationForeign, match="gone back"):
+        await node.register.read()
+    again = made(clients, "a", etcd.urls, tmp_path)
+    with pytest.raises(CoordinationForeign, match="gone back"):
+        await again.register.open()
+
+
+async def test_one_member_that_hangs_makes_nobody_deaf_or_slow(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    from controller.etcd.transactions import put
+
+    node, other = (made(clients, name, etcd.urls, tmp_path) for name in ("a", "b"))
+    for each in (node, other):
+        await each.register.open()
+    assert await node.lease.acquire() is not None
+    watching = [asyncio.create_task(node.grants.watch()), asyncio.create_task(other.lease.vacant())]
+    await node.register.read()
+    await asyncio.sleep(0.3)
+    leader = etcd.leader()
+    hung = next(member for member in etcd.members if member is not leader)
+    hung.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert await acquired(node) is not None
+    revision = await node.register.write({"group/x": b"1"}, {"group/x": 0})
+    assert time.monotonic() - began < 2.0
+    beat = json.dumps({"epoch": 1, "agent": "p", "boot": "b", "count": 1}).encode()
+    await node.client.transact([], [put(PLACES.hold("calls"), beat)])
+    async with asyncio.timeout(2.0):
+        while node.grants.last_heard("calls") is None:
+            await asyncio.sleep(0.01)
+    assert (await other.register.read())["group/x"].revision == revision
+    await node.lease.release()
+    await asyncio.wait_for(watching[1], 1.0)
+    hung.signal(signal.SIGCONT)
+    watching[0].cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def test_an_old_server_is_refused_unless_it_is_accepted(etcd: Etcd, clients: list[EtcdClient]) -> None:
@@ -216,7 +261,7 @@ async def test_a_closed_grant_takes_no_heartbeat_and_names_the_last_one(
 ) -> None:
     from controller.etcd.transactions import changed_at, put
 
-    node = Node("a", etcd.urls, tmp_path, clients)
+    node = made(clients, "a", etcd.urls, tmp_path)
     await node.register.open()
     assert await node.lease.acquire() is not None
     watching = asyncio.create_task(node.grants.watch())
@@ -329,3 +374,15 @@ def control(etcd: Etcd, *arguments: str) -> None:
         capture_output=True,
         env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
     )
+
+
+async def acquired(node: Node) -> float | None:
+    """As soon as etcd has a leader again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await node.lease.acquire()
+            except CoordinationForeign:
+                raise
+            except CoordinationError:
+                await asyncio.sleep(0.05)
