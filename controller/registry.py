@@ -5,10 +5,12 @@ What an adapter class offers, by category:
             arguments, once a prober; any other probe once a target with its validated parameters.
             Optional `values`: what its results report, name -> "string" | "int" | "double" | "bool"; fault rules are
             checked against it, and a rung of a probe that is not `mass` and has values reports every result.
-- action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings.
+- action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings. Optional:
+            `lacks(settings, parameters)`, where and why a call can't work with them, or None (static).
 - driver:   `Parameters`; built once a group with (GroupPolicy, parameters). Optional: the parameters' `idle_verbs`,
             the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out. Optional:
-            `coordinate(grants)`, called before the first verb where a coordination store is configured.
+            `coordinate(grants)`, called before the first verb where a coordination store is configured. Optional: the
+            class's `problems(group, parameters)`, what only both together show to be wrong; `thirdring check` says it.
 - notifier: `Parameters`; built once a channel with its parameters.
 """
 
@@ -28,6 +30,7 @@ PROBES: Mapping[str, str] = {
     "kamailio": "controller.probes.kamailio:Kamailio",
     "certificate": "controller.probes.certificate:Certificate",
     "file_age": "controller.probes.file_age:FileAge",
+    "host_agent": "controller.probes.host_agent:HostAgent",
 }
 ACTIONS: Mapping[str, str] = {
     "http": "controller.actions.http:Http",

@@ -4,8 +4,8 @@ off. Redirection is no fence: without an outside fence for every side the fence 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
-from typing import Self
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol, Self
 
 from pydantic import model_validator
 
@@ -49,6 +49,16 @@ def idle_verbs(sides: Iterable[SideParameters]) -> frozenset[DriverVerb]:
     return frozenset(idle)
 
 
+class RoutedParameters(Protocol):
+    """`longest`: seconds that one verb may take while everything keeps within its bounds."""
+
+    @property
+    def sides(self) -> Mapping[str, SideParameters]: ...
+
+    @property
+    def longest(self) -> float: ...
+
+
 class RoutedSwitch:
     """ports.SwitchDriver over a `Routing`. `fencing` is what the routing's points do with an old epoch.
 
@@ -57,23 +67,42 @@ class RoutedSwitch:
     """
 
     def __init__(
-        self, group: GroupPolicy, sides: Mapping[str, SideParameters], routing: Routing, *, fencing: str
+        self,
+        group: GroupPolicy,
+        parameters: RoutedParameters,
+        routing: Callable[[], Routing],
+        *,
+        fencing: str,
     ) -> None:
-        """Raises ConfigurationError when the sides are not those of the group."""
-        if problems := mismatches(group, "sides", sides, [side.name for side in group.sides]):
+        """`routing` is made once nothing was found wrong. Raises ConfigurationError."""
+        if problems := self.problems(group, parameters):
             raise ConfigurationError(problems)
         self.group = group
         self.fencing = fencing
-        self._sides = sides
-        self._routing = routing
+        self._sides = parameters.sides
+        self._routing = routing()
         self._environment = {"THIRDRING_GROUP": group.name}
         self._fences = {
             name: Fence(side.fence, {**self._environment, "THIRDRING_SIDE": name})
-            for name, side in sides.items()
+            for name, side in self._sides.items()
             if side.fence is not None
         }
         self._changing = asyncio.Lock()
         self._floor = 0
+
+    @classmethod
+    def problems(cls, group: GroupPolicy, parameters: Any) -> list[Problem]:
+        """What only the group and the driver's parameters together show to be wrong."""
+        found = mismatches(group, "sides", parameters.sides, [side.name for side in group.sides])
+        if hasattr(parameters, "edges"):
+            found += mismatches(group, "edges", parameters.edges, group.edges)
+        if group.step_timeout < parameters.longest:
+            message = (
+                f"{group.step_timeout:g} s cut off a verb of the driver that may take {parameters.longest:g} s: its outcome"
+                " would stay unknown; raise it, or lower the driver's timeout"
+            )
+            found.append(Problem(file=f"group {group.name}", line=0, path="step_timeout", message=message))
+        return found
 
     async def perform(self, command: Drive) -> ActionOutcome:
         if self.group.side(command.side) is None or command.side not in self._sides:

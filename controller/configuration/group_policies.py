@@ -93,7 +93,8 @@ class Builder:
             last_resort=entry.last_resort,
             media_anchored=entry.media_anchored,
         )
-        return group, worst
+        self._check_driver(group, entry, document)
+        return (group, worst) if len(self.problems) == before else None
 
     def _check_names(self, entry: GroupEntry, document: Document) -> None:
         for side, item in entry.sides.items():
@@ -204,6 +205,12 @@ class Builder:
                     self.problems.append(written.problem((key,), f"nothing for {name} of the group"))
         return parameters
 
+    def _check_driver(self, group: GroupPolicy, entry: GroupEntry, document: Document) -> None:
+        """What the driver finds wrong with the group as a whole."""
+        adapter = self.kinds.adapter("driver", entry.driver.kind, document, ("driver", "kind"), self.problems)
+        for found in getattr(adapter, "problems", _none_found)(group, group.driver_parameters):
+            self.problems.append(document.problem(tuple(found.path.split(".")), found.message))
+
     def _deciding(self, entry: GroupEntry, document: Document) -> list[tuple[RungKey, RungPolicy]]:
         """The rungs that say DOWN of the sides; a side without any is a problem."""
         rungs: list[tuple[RungKey, RungPolicy]] = []
@@ -221,6 +228,10 @@ class Builder:
                     )
                 )
         return rungs
+
+
+def _none_found(group: GroupPolicy, parameters: object) -> list[Problem]:
+    return []
 
 
 def _allowances(entry: GroupEntry, shape: Allowances) -> Allowances:

@@ -223,7 +223,7 @@ class BalancerWorld:
     @staticmethod
     def group_of(rule: EdgesRule) -> GroupPolicy:
         sides = tuple(Side(name=side, component=side, destination=f"calls/{side}") for side in SIDES)
-        return group_policy(sides=sides, edges_rule=rule)
+        return group_policy(sides=sides, edges_rule=rule, step_timeout=30.0)
 
     def second(self) -> Haproxy:
         return Haproxy(self.group, self.parameters)

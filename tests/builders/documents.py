@@ -211,7 +211,7 @@ class DocumentWorld:
     @staticmethod
     def group(rule: EdgesRule = EdgesRule.REACHABLE) -> GroupPolicy:
         sides = tuple(Side(name=side, component=side, destination=target) for side, target in TARGETS.items())
-        return group_policy(sides=sides, edges_rule=rule)
+        return group_policy(sides=sides, edges_rule=rule, step_timeout=30.0)
 
     def second(self) -> HttpSwitch:
         return HttpSwitch(self.group(), self.parameters)

@@ -419,7 +419,7 @@ class ExchangeWorld:
             side: simulator(port=free_port(socket.SOCK_STREAM), trunks=dict.fromkeys(TRUNKS, state))
             for side, state in (("primary", Trunk.REGISTERED), ("backup", Trunk.WITHDRAWN))
         }
-        self.group: GroupPolicy = group_policy(edges=())
+        self.group: GroupPolicy = group_policy(edges=(), step_timeout=30.0)
         self.written = {
             "sides": {side: {**self.side(side), "fence": self.marks.fence(side)} for side in self.servers},
             "settle": 5.0,

@@ -228,7 +228,7 @@ class NameWorld:
     @staticmethod
     def group_of(rule: EdgesRule) -> GroupPolicy:
         sides = tuple(Side(name=side, component=side, destination=target) for side, target in TARGETS.items())
-        return group_policy(sides=sides, edges_rule=rule)
+        return group_policy(sides=sides, edges_rule=rule, step_timeout=30.0)
 
     def written(self) -> dict[str, Any]:
         return {

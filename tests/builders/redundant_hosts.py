@@ -84,7 +84,8 @@ class RedundantHosts:
 
     def driver(self, **changes: Any) -> Keepalived:
         return Keepalived(
-            group_policy(edges=()), KeepalivedParameters.model_validate(self.parameters(**changes))
+            group_policy(edges=(), step_timeout=60.0),
+            KeepalivedParameters.model_validate(self.parameters(**changes)),
         )
 
     def start(self) -> None:

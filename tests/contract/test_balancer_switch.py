@@ -198,7 +198,7 @@ async def test_a_server_it_does_not_have(world: BalancerWorld) -> None:
         Side(name="primary", component="primary", destination="calls/Primary"),
         Side(name="backup", component="backup", destination="elsewhere/backup"),
     )
-    driver = Haproxy(group_policy(sides=sides), world.parameters)
+    driver = Haproxy(group_policy(sides=sides, step_timeout=30.0), world.parameters)
     for verb in (DriverVerb.PRECHECK, DriverVerb.REDIRECT):
         with pytest.raises(ActionRefused) as raised:
             await act(driver, verb, "backup")

@@ -17,11 +17,15 @@ class Asterisk(RoutedSwitch):
     Parameters = AsteriskParameters
 
     def __init__(self, group: GroupPolicy, parameters: AsteriskParameters) -> None:
-        """Raises ConfigurationError when the sides are not those of the group."""
+        """Raises ConfigurationError when the group and the parameters don't agree."""
         self.parameters = parameters
         exchanges = {
             name: AsteriskExchange(side.manager, side.trunks, group.name)
             for name, side in parameters.sides.items()
         }
-        routing = TrunkRouting(exchanges, pauses=parameters.drain == "stop", settle=parameters.settle)
-        super().__init__(group, parameters.sides, routing, fencing="none")
+        super().__init__(
+            group,
+            parameters,
+            lambda: TrunkRouting(exchanges, pauses=parameters.drain == "stop", settle=parameters.settle),
+            fencing="none",
+        )

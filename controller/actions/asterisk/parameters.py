@@ -23,7 +23,7 @@ class ManagerParameters(Strict):
     tls: bool = False
     ca: str = ""
     trusted_network: bool = False
-    timeout: Seconds = 0.3
+    timeout: Seconds = 0.25
 
     @model_validator(mode="after")
     def _private(self) -> Self:
@@ -56,8 +56,13 @@ class AsteriskParameters(Strict):
 
     sides: dict[str, AsteriskSideParameters] = Field(min_length=2, max_length=2)
     drain: Literal["trunks", "stop"] = "trunks"
-    settle: Annotated[float, Field(ge=0.0)] = 0.6
+    settle: Annotated[float, Field(ge=0.0)] = 0.4
 
     @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         return idle_verbs(self.sides.values())
+
+    @property
+    def longest(self) -> float:
+        """A side that does not answer, and the carrier of the other one."""
+        return 2 * max(side.manager.timeout for side in self.sides.values()) + self.settle

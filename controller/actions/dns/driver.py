@@ -15,8 +15,8 @@ import dns.rdataclass
 from controller.actions.dns.parameters import DnsParameters
 from controller.actions.dns.server import Server, Shown, later
 from controller.actions.points import Point, Seen, admitted, look_at
-from controller.actions.routed import RoutedSwitch, mismatches
-from controller.model.errors import ActionError, ActionUnknown, ConfigurationError
+from controller.actions.routed import RoutedSwitch
+from controller.model.errors import ActionError, ActionUnknown
 from controller.model.policy import EdgesRule, GroupPolicy
 
 MOST_ROUNDS = 3
@@ -32,11 +32,9 @@ class Dns(RoutedSwitch):
     Parameters = DnsParameters
 
     def __init__(self, group: GroupPolicy, parameters: DnsParameters) -> None:
-        """Raises ConfigurationError when edges or sides are not those of the group."""
-        if problems := mismatches(group, "edges", parameters.edges, group.edges):
-            raise ConfigurationError(problems)
+        """Raises ConfigurationError when the group and the parameters don't agree."""
         self.parameters = parameters
-        super().__init__(group, parameters.sides, ZoneRouting(group, parameters), fencing="cas")
+        super().__init__(group, parameters, lambda: ZoneRouting(group, parameters), fencing="cas")
 
 
 class ZoneRouting:

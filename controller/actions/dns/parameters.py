@@ -111,6 +111,11 @@ class DnsParameters(Strict):
         return idle_verbs(self.sides.values())
 
     @property
+    def longest(self) -> float:
+        """A connection and an exchange without an answer, and the servers that follow."""
+        return 2 * self.timeout + self.converge
+
+    @property
     def marker_name(self) -> str:
         return self.marker or f"_thirdring.{self.name}"
 

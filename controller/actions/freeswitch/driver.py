@@ -20,14 +20,20 @@ class Freeswitch(RoutedSwitch):
     Parameters = FreeswitchParameters
 
     def __init__(self, group: GroupPolicy, parameters: FreeswitchParameters) -> None:
-        """Raises ConfigurationError when the sides are not those of the group."""
+        """Raises ConfigurationError when the group and the parameters don't agree."""
         self.parameters = parameters
         self._exchanges = {
             name: FreeswitchExchange(side.socket, side.gateways, group.name)
             for name, side in parameters.sides.items()
         }
-        routing = TrunkRouting(self._exchanges, pauses=parameters.drain == "pause", settle=parameters.settle)
-        super().__init__(group, parameters.sides, routing, fencing="none")
+        super().__init__(
+            group,
+            parameters,
+            lambda: TrunkRouting(
+                self._exchanges, pauses=parameters.drain == "pause", settle=parameters.settle
+            ),
+            fencing="none",
+        )
 
     async def perform(self, command: Drive) -> ActionOutcome:
         """PROMOTE also brings the old side's calls back, where that is configured: it comes after the confirmed fence."""

@@ -22,7 +22,7 @@ class SocketParameters(Strict):
     port: Port = 8021
     password: SecretStr
     trusted_network: bool = False
-    timeout: Seconds = 0.3
+    timeout: Seconds = 0.25
 
     @model_validator(mode="after")
     def _private(self) -> Self:
@@ -75,10 +75,15 @@ class FreeswitchParameters(Strict):
 
     sides: dict[str, FreeswitchSideParameters] = Field(min_length=2, max_length=2)
     drain: Literal["trunks", "pause"] = "trunks"
-    settle: Annotated[float, Field(ge=0.0)] = 0.6
+    settle: Annotated[float, Field(ge=0.0)] = 0.4
 
     @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         return idle_verbs(self.sides.values()) - (
             {DriverVerb.PROMOTE} if any(side.recover for side in self.sides.values()) else set()
         )
+
+    @property
+    def longest(self) -> float:
+        """A side that does not answer, and the carrier of the other one."""
+        return 2 * max(side.socket.timeout for side in self.sides.values()) + self.settle

@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from controller.actions.haproxy.parameters import EdgeParameters, HaproxyParameters, Standby
 from controller.actions.haproxy.runtime import Runtime, ServerState
 from controller.actions.points import Nonsense, Point, Seen, admitted, change, look_at
-from controller.actions.routed import RoutedSwitch, mismatches, needed
-from controller.model.errors import ActionError, ActionRefused, ConfigurationError, Problem
+from controller.actions.routed import RoutedSwitch, needed
+from controller.model.errors import ActionError, ActionRefused, Problem
 from controller.model.policy import EdgesRule, GroupPolicy
 
 DESTINATION = re.compile(r"[^\s;/]+/[^\s;/]+")
@@ -28,20 +29,22 @@ class Haproxy(RoutedSwitch):
     Parameters = HaproxyParameters
 
     def __init__(self, group: GroupPolicy, parameters: HaproxyParameters) -> None:
-        """Raises ConfigurationError when edges, sides or destinations are not those of the group."""
-        problems = mismatches(group, "edges", parameters.edges, group.edges)
+        """Raises ConfigurationError when the group and the parameters don't agree."""
+        self.parameters = parameters
+        super().__init__(group, parameters, lambda: BalancerRouting(group, parameters), fencing="none")
+
+    @classmethod
+    def problems(cls, group: GroupPolicy, parameters: Any) -> list[Problem]:
+        found = super().problems(group, parameters)
         for side in group.sides:
             if not DESTINATION.fullmatch(side.destination):
                 message = f"{side.destination!r} is not BACKEND/SERVER"
                 path = f"sides.{side.name}.destination"
-                problems.append(Problem(file=f"group {group.name}", line=0, path=path, message=message))
+                found.append(Problem(file=f"group {group.name}", line=0, path=path, message=message))
         if len({side.destination for side in group.sides}) < len(group.sides):
             message = "both sides are the same server"
-            problems.append(Problem(file=f"group {group.name}", line=0, path="sides", message=message))
-        if problems:
-            raise ConfigurationError(problems)
-        self.parameters = parameters
-        super().__init__(group, parameters.sides, BalancerRouting(group, parameters), fencing="none")
+            found.append(Problem(file=f"group {group.name}", line=0, path="sides", message=message))
+        return found
 
 
 class BalancerRouting:

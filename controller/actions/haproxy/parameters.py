@@ -68,3 +68,8 @@ class HaproxyParameters(Strict):
     @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         return idle_verbs(self.sides.values())
+
+    @property
+    def longest(self) -> float:
+        """A connection and a command without an answer, and a server that comes up."""
+        return 2 * self.timeout + self.settle

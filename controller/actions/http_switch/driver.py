@@ -9,8 +9,7 @@ from controller.actions.http_switch.resource import Resource
 from controller.actions.http_switch.snapshots import Snapshots
 from controller.actions.points import Seen, change, look_at
 from controller.actions.requests import Requests
-from controller.actions.routed import RoutedSwitch, mismatches, needed
-from controller.model.errors import ConfigurationError
+from controller.actions.routed import RoutedSwitch, needed
 from controller.model.policy import GroupPolicy
 
 
@@ -21,14 +20,12 @@ class HttpSwitch(RoutedSwitch):
     Parameters = HttpSwitchParameters
 
     def __init__(self, group: GroupPolicy, parameters: HttpSwitchParameters) -> None:
-        """Raises ConfigurationError when edges or sides are not those of the group."""
-        if problems := mismatches(group, "edges", parameters.edges, group.edges):
-            raise ConfigurationError(problems)
+        """Raises ConfigurationError when the group and the parameters don't agree."""
         self.parameters = parameters
         super().__init__(
             group,
-            parameters.sides,
-            DocumentRouting(group, parameters),
+            parameters,
+            lambda: DocumentRouting(group, parameters),
             fencing="none" if parameters.epoch is None else "cas",
         )
 

@@ -56,13 +56,18 @@ class HttpSwitchParameters(Strict):
     epoch: Pointer | None = None
     snapshots: Path
     keep: int = Field(default=20, ge=1)
-    timeout: Seconds = 0.3
+    timeout: Seconds = 0.2
     settle: Seconds = 0.5
     ca: str = ""
 
     @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         return idle_verbs(self.sides.values())
+
+    @property
+    def longest(self) -> float:
+        """A request without an answer, another that tells what became of it, and what is running."""
+        return 2 * self.timeout + self.settle
 
     @model_validator(mode="after")
     def _reversible(self) -> Self:

@@ -52,7 +52,7 @@ class KamailioDispatcher:
 
     def __init__(self, group: GroupPolicy, parameters: DispatcherParameters) -> None:
         """Raises ConfigurationError when edges or sides are not those of the group."""
-        if problems := mismatches(group, parameters):
+        if problems := self.problems(group, parameters):
             raise ConfigurationError(problems)
         self.group = group
         self.parameters = parameters
@@ -72,6 +72,10 @@ class KamailioDispatcher:
             )
             for name, settings in parameters.edges.items()
         }
+
+    @classmethod
+    def problems(cls, group: GroupPolicy, parameters: DispatcherParameters) -> list[Problem]:
+        return mismatches(group, parameters)
 
     async def perform(self, command: Drive) -> ActionOutcome:
         side = command.side

@@ -32,9 +32,9 @@ class Keepalived(RoutedSwitch):
     Parameters = KeepalivedParameters
 
     def __init__(self, group: GroupPolicy, parameters: KeepalivedParameters) -> None:
-        """Raises ConfigurationError when the sides are not those of the group."""
+        """Raises ConfigurationError when the group and the parameters don't agree."""
         self.parameters = parameters
-        super().__init__(group, parameters.sides, AddressRouting(group.name, parameters), fencing="none")
+        super().__init__(group, parameters, lambda: AddressRouting(group.name, parameters), fencing="none")
 
 
 class AddressRouting:

@@ -49,6 +49,11 @@ class KeepalivedParameters(Strict):
     def idle_verbs(self) -> frozenset[DriverVerb]:
         return idle_verbs(self.sides.values())
 
+    @property
+    def longest(self) -> float:
+        """A side that does not answer, one that lets go, and one that takes over."""
+        return 2 * (self.timeout + self.settle)
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not FAULT <= self.standby < self.active:

@@ -59,7 +59,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
 
 
 def driver(written: dict[str, Any]) -> Keepalived:
-    return Keepalived(group_policy(edges=()), KeepalivedParameters.model_validate(written))
+    return Keepalived(group_policy(edges=(), step_timeout=60.0), KeepalivedParameters.model_validate(written))
 
 
 async def act(made: Keepalived, verb: DriverVerb, side: str, epoch: int = 2) -> dict[str, Value]:
