@@ -33,16 +33,19 @@ from controller.engine.prober_process import ProcessProber
 from controller.engine.replication import Replica
 from controller.engine.sharing import Sharing
 from controller.etcd.client import EtcdSettings
+from controller.leases.etcd.adoption import Adopted
+from controller.leases.etcd.adoption import adopt as leases_adopt
 from controller.leases.etcd.bundle import EtcdCoordination
 from controller.leases.etcd.places import Places
 from controller.leases.local import LocalLease
-from controller.model.errors import ConfigurationError, Problem
+from controller.model.errors import ConfigurationError, CoordinationError, Problem
 from controller.model.events import LadderFinished, VantageBeat
-from controller.model.facts import Entry, entry_payload
+from controller.model.facts import Entry, Fact, FactKind, entry_payload
 from controller.model.health import RungKey
+from controller.model.moments import Values
 from controller.model.policy import Policy
 from controller.notifiers.pager import Pager
-from controller.ports import Action, Coordinated, Lease, Notifier, SwitchDriver, Target
+from controller.ports import Action, Adopting, Coordinated, Lease, Notifier, SwitchDriver, Target
 from controller.stores.archive import SqlArchive
 from controller.stores.journal import SqliteJournal
 from controller.stores.journal_reader import JournalReader
@@ -290,6 +293,45 @@ def _coordination(node: NodeSettings) -> EtcdCoordination | None:
     return EtcdCoordination(
         etcd, Places(settings.cluster), node.name, lifetime=int(settings.ttl), pin=node.data / "cluster.pin"
     )
+
+
+async def adopt(settings: Settings, *, by: str, reason: str) -> Adopted:
+    """Take the coordination store that answers for this controller's own, with the state of this node's journal. The
+    controller of this node must be stopped. Raises StoreError, CoordinationError, ActionError."""
+    node, policy = settings.node, settings.policy
+    coordination = _coordination(node)
+    if coordination is None:
+        raise CoordinationError("this node stands alone (coordination: local): there is no store to adopt")
+    journal = SqliteJournal(node.data / "journal.db", node.name)
+    built: dict[str, SwitchDriver] = {
+        name: registry.load("driver", group.driver)(group, group.driver_parameters)
+        for name, group in policy.groups.items()
+    }
+    drivers = {name: driver for name, driver in built.items() if isinstance(driver, Adopting)}
+    recovered = await journal.open()
+    try:
+        seen = {name: await driver.highest_epoch() for name, driver in drivers.items()}
+        adopted = await leases_adopt(coordination, recovered.aggregates, seen)
+        epochs = {group.name: group.epoch for group in adopted.groups}
+        for name, driver in drivers.items():
+            if seen[name] < (epoch := epochs.get(name, seen[name] + 1)):
+                await driver.adopt(epoch, coordination.store)
+        data: Values = (
+            ("store", coordination.store),
+            ("reason", reason),
+            ("first", adopted.first),
+            ("epochs", ",".join(f"{name}={epoch}" for name, epoch in sorted(epochs.items()))),
+        )
+        fact = Fact(
+            kind=FactKind.STORE_ADOPTED, at=SystemClock().now(), subject=node.name, actor=by, data=data
+        )
+        await journal.record([fact])
+        return adopted
+    finally:
+        await journal.close()
+        await coordination.close()
+        for each in built.values():
+            await each.close()
 
 
 def targets(policy: Policy) -> list[Target]:

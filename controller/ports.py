@@ -146,6 +146,17 @@ class Coordinated(Protocol):
     def coordinate(self, grants: Grants) -> None: ...
 
 
+@runtime_checkable
+class Adopting(Protocol):
+    """A switch driver whose actuators remember the highest epoch and the coordination store they belong to."""
+
+    async def highest_epoch(self) -> int:
+        """Over all actuators. Raises ActionError when one does not answer: it may have seen a higher one."""
+
+    async def adopt(self, epoch: int, store: str) -> None:
+        """`store` is theirs from now on, at an epoch above every one they saw. Raises ActionError."""
+
+
 class Notifier(Protocol):
     """One channel kind. Raises NotificationError."""
 

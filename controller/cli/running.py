@@ -22,6 +22,7 @@ def add_to(application: typer.Typer) -> None:
     application.command()(run)
     application.command()(check)
     application.command(name="schema")(schema)
+    application.command()(adopt)
 
 
 def run(
@@ -79,3 +80,35 @@ def schema() -> None:
     from controller import app
 
     print(json.dumps(app.configuration_schema(), ensure_ascii=False, indent=2))
+
+
+def adopt(
+    context: typer.Context,
+    config: Config,
+    reason: Annotated[str, typer.Option(help="What happened to the store.")],
+) -> None:
+    """Take a coordination store that was wiped or restored for this controller's own. Stop this node's controller first."""
+    import asyncio
+    import getpass
+
+    from controller import app
+
+    screen: Screen = context.obj
+    adopted = asyncio.run(app.adopt(app.load_settings(config), by=getpass.getuser(), reason=reason))
+    lines = [
+        screen.word("已带入本节点的状态", "this node's state was brought in")
+        if adopted.first
+        else screen.word(
+            "其他节点已带入状态，本节点加入", "another node had brought its state in; this one joins it"
+        )
+    ]
+    for group in adopted.groups:
+        active = screen.word(
+            f"{group.name}：{group.active} 为活动侧", f"{group.name}: {group.active} is active"
+        )
+        lines.append(f"{active}, epoch {group.epoch}")
+    answer = {
+        "first": adopted.first,
+        "groups": [{"name": one.name, "active": one.active, "epoch": one.epoch} for one in adopted.groups],
+    }
+    screen.show(answer, "\n".join(lines))

@@ -77,6 +77,7 @@ class FactKind(StrEnum):
     LEASE_LOST = "lease_lost"
     LEADERSHIP_TAKEN = "leadership_taken"
     LEADERSHIP_LOST = "leadership_lost"
+    STORE_ADOPTED = "store_adopted"
     TIMER_GAP = "timer_gap"
     VANTAGE_LOST = "vantage_lost"
     VANTAGE_RETURNED = "vantage_returned"
@@ -148,6 +149,7 @@ class FactKind(StrEnum):
     DRILL_UNDO_FAILED = "drill_undo_failed"
     DRILL_FINISHED = "drill_finished"
     DRILL_ABORTED = "drill_aborted"
+    RECORDS_RETIRED = "records_retired"  # what ended long ago leaves the live state, not the journal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

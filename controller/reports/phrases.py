@@ -30,6 +30,10 @@ PHRASES: Mapping[FactKind, Text] = {
         zh="{subject} 不再主控，只观察[：{reason}]",
         en="{subject} no longer leads, it only observes[: {reason}]",
     ),
+    FactKind.STORE_ADOPTED: Text(
+        zh="接纳协调存储 {store}，各组以更高的 epoch 重新开始[：{reason}]",
+        en="coordination store {store} adopted, every group begins anew at a higher epoch[: {reason}]",
+    ),
     FactKind.TIMER_GAP: Text(
         zh="计时中断[ {seconds}]，暂停动作，只观察",
         en="own timers stood still[ for {seconds}]; observing only for a while",
@@ -291,6 +295,10 @@ PHRASES: Mapping[FactKind, Text] = {
     FactKind.DRILL_FINISHED: Text(
         zh="演练 {subject} 结束[：{state}][，得分 {score}][，诊断 {diagnosed}]",
         en="drill {subject} ended[: {state}][, score {score}][, diagnosed {diagnosed}]",
+    ),
+    FactKind.RECORDS_RETIRED: Text(
+        zh="[{count} 条]已结束的记录移出内存，日志中仍可查",
+        en="[{count} ]ended records left memory; the journal keeps them",
     ),
     FactKind.DRILL_ABORTED: Text(
         zh="演练 {subject} 中止[：{reason}]", en="drill {subject} aborted[: {reason}]"

@@ -250,3 +250,27 @@ def test_both_see_a_fault_and_one_incident_is_opened(
     until(lambda: bool(second.status()["incidents"]), "the incident", 10)
     time.sleep(1.0)
     assert [found["id"] for found in second.status()["incidents"]] == [incident["id"]]
+
+
+def test_a_wiped_store_is_refused_until_a_person_adopts_it(
+    pair: tuple[Controller, Controller], etcd: Etcd
+) -> None:
+    first, second = pair
+    first.hold("before")
+    etcd.wipe()
+    etcd.start()
+    until(lambda: not first.leads and not second.leads, "nobody to lead", 10)
+    time.sleep(2.0)
+    assert not first.leads and not second.leads
+    adopt = ("adopt", "-c", str(first.file), "--reason", "disks lost")
+    refused = first.command(*adopt)
+    assert refused.returncode != 0 and "has this journal open" in refused.stderr
+    first.kill()
+    second.kill()
+    assert first.command(*adopt).returncode == 0
+    joined = second.command("adopt", "-c", str(second.file), "--reason", "disks lost")
+    assert joined.returncode == 0 and "joins" in joined.stdout
+    first.start()
+    until(lambda: first.leads, "alpha to lead")
+    assert first.holds() == ["before"]
+    assert first.command("verify").returncode == 0

@@ -24,6 +24,11 @@ class EtcdCoordination:
         self.grants = EtcdGrants(self._client, places, self.lease)
         self.sightings = EtcdSightings(self._client, places, node)
 
+    @property
+    def store(self) -> str:
+        """etcd's own id of the cluster; empty before it answered."""
+        return self._client.cluster
+
     async def open(self) -> None:
         """Raises CoordinationError: no member answers, one is too old, or it is not the cluster this node belongs to."""
         await self.register.open()
