@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from controller.core import drills
+from controller.core import drills, retirement
 from controller.core.diagnosis import faults, verdicts
 from controller.core.draft import Draft
 from controller.core.execution import runs
@@ -45,6 +45,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("failover", failover.advance, failover.wake_at),
     Stage("escalation", escalation.advance, escalation.wake_at),
     Stage("drills", drills.advance, drills.wake_at),
+    Stage("retirement", retirement.advance, retirement.wake_at),
 )
 
 OBSERVING = STAGES[:2]

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from controller.core.execution.plan import Plan, plan
 from controller.core.invariants import Budget, violations
 from controller.core.paging.page_text import compose
 from controller.core.response.explanation import Explanation, explain
 from controller.core.step import step
+from controller.core.timeline import line
 from controller.engine.loop import Engine, EngineCounters, Snapshot
 from controller.engine.recovery import durable
+from controller.model.drills import Drill
 from controller.model.events import Event
 from controller.model.facts import Entry, Fact, FactKind
+from controller.model.incidents import Incident
 from controller.model.moments import Values
-from controller.model.pages import PageText
+from controller.model.pages import Page, PageText
+from controller.model.runs import Run
+from controller.model.state import State
 from controller.ports import Clock, Journal
 
 
@@ -57,6 +63,59 @@ class Desk:
 
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         return self._journal.entries(after=after, incident=incident, limit=limit)
+
+    async def recall(self, incident: str) -> Snapshot:
+        """The snapshot, with an incident in it that has left the live state, its runs and its pages as they ended."""
+        snapshot = self._engine.snapshot
+        if incident in snapshot.state.incidents or not _given_out(snapshot.state, incident):
+            return snapshot
+        found: dict[str, Incident] = {}
+        runs, pages = dict[str, Run](), dict[str, Page]()
+        async for entry in self._journal.entries(incident=incident, limit=sys.maxsize):
+            for aggregate in line(entry).changed:
+                match aggregate:
+                    case Incident(id=name) if name == incident:
+                        found[name] = aggregate
+                    case Run(incident=of) if of == incident:
+                        runs[aggregate.id] = aggregate
+                    case Page(incident=of) if of == incident:
+                        pages[aggregate.id] = aggregate
+                    case _:
+                        pass
+        state = snapshot.state
+        return replace(
+            snapshot,
+            state=replace(
+                state,
+                incidents=state.incidents.update(found),
+                runs=state.runs.update(runs),
+                pages=state.pages.update(pages),
+            ),
+        )
+
+    async def recall_run(self, name: str) -> Run | None:
+        """The run of that id, also when it has left the live state: then every entry of the journal is looked at."""
+        known = self._engine.snapshot.state.runs.get(name)
+        found = known if known is not None else await self._last(name)
+        return found if isinstance(found, Run) else None
+
+    async def recall_drill(self, name: str) -> Drill | None:
+        """As `recall_run`."""
+        known = self._engine.snapshot.state.drills.get(name)
+        found = known if known is not None else await self._last(name)
+        return found if isinstance(found, Drill) else None
+
+    async def _last(self, name: str) -> Run | Drill | None:
+        if not _given_out(self._engine.snapshot.state, name):
+            return None
+        found: Run | Drill | None = None
+        mark = f'"id":"{name}"'
+        async for entry in self._journal.entries(limit=sys.maxsize):
+            if mark in entry.payload:
+                for aggregate in line(entry).changed:
+                    if isinstance(aggregate, (Run, Drill)) and aggregate.id == name:
+                        found = aggregate
+        return found
 
     async def before_newest(self, count: int, *, incident: str = "") -> int:
         """The sequence after which the newest `count` entries (of that incident) come; 0 when there are no more."""
@@ -105,6 +164,13 @@ class Desk:
         """Why this incident is what it is, from the journal and the last evaluation of every rule."""
         entries = [entry async for entry in self._journal.entries(incident=incident, limit=100_000)]
         return explain(self._engine.snapshot.state, entries, incident)
+
+
+def _given_out(state: State, name: str) -> bool:
+    """Whether an id with this number was ever given out, so that the journal is worth reading."""
+    prefix, _, number = name.partition("-")
+    last = dict(state.counters.numbers).get(prefix)
+    return isinstance(last, int) and number.isascii() and number.isdigit() and 0 < int(number[:18]) <= last
 
 
 def refused(facts: Sequence[Fact]) -> Fact | None:

@@ -61,6 +61,7 @@ class State:
     lease_deadline: float | None = None
     following: bool = False  # one of several nodes, and another may lead: only diagnosis goes on
     leader: str = ""  # who leads, as far as this node knows
+    tidied_at: float = 0.0  # when what ended was last looked at, monotonic
     gap_until: float = 0.0  # after a timer gap: observe, do not act, until then
     vantages: Map[str, Vantage] = Map()
     rungs: Map[RungKey, RungView] = Map()

@@ -29,7 +29,7 @@ async def acknowledge_form(request: web.Request) -> web.Response:
         link = links.read(token, now, redeemed=True)
     except LinkError as error:
         return _useless(page, error.reason)
-    return _asked(page, desk, link, used=not _fresh(request, token, now))
+    return await _asked(page, desk, link, used=not _fresh(request, token, now))
 
 
 async def acknowledge(request: web.Request) -> web.Response:
@@ -64,8 +64,8 @@ def _useless(page: Page, reason: LinkProblem) -> web.Response:
     return page.render("link_problem.html", code=410, problem=f"ack_link_{reason}")
 
 
-def _asked(page: Page, desk: Desk, link: Link, *, used: bool) -> web.Response:
-    snapshot, now = desk.snapshot, desk.clock.now()
+async def _asked(page: Page, desk: Desk, link: Link, *, used: bool) -> web.Response:
+    snapshot, now = await desk.recall(link.incident), desk.clock.now()
     incident = snapshot.state.incidents.get(link.incident)
     while incident is not None and incident.state is IncidentState.MERGED:
         incident = snapshot.state.incidents.get(incident.merged_into)

@@ -57,13 +57,14 @@ async def wallboard(request: web.Request) -> web.Response:
 
 async def incident(request: web.Request) -> web.Response:
     desk, page = request.app[DESK], Page(request)
-    found = desk.snapshot.state.incidents.get(request.match_info["incident"])
+    name = request.match_info["incident"]
+    found = (await desk.recall(name)).state.incidents.get(name)
     if found is None:
-        raise web.HTTPNotFound(text=f"no incident {request.match_info['incident']}")
+        raise web.HTTPNotFound(text=f"no incident {name}")
     sequence = desk.snapshot.sequence
     entries = await request.app[CONSOLE].recent.of(desk, found.id)
-    snapshot = desk.snapshot
-    found = snapshot.state.incidents[found.id]
+    snapshot = await desk.recall(name)
+    found = snapshot.state.incidents[name]
     view = incident_view(found, snapshot, desk.clock.now())
     runs = [run_card(page, snapshot.state.runs[item["id"]], desk) for item in reversed(view["runs"])]
     primary = next_action(found.state)
@@ -132,7 +133,7 @@ def _impact(request: web.Request, name: str) -> dict[str, Any]:
 
 async def run(request: web.Request) -> web.Response:
     desk, page = request.app[DESK], Page(request)
-    found = desk.snapshot.state.runs.get(request.match_info["run"])
+    found = await desk.recall_run(request.match_info["run"])
     if found is None:
         raise web.HTTPNotFound(text=f"no run {request.match_info['run']}")
     live = f"/api/v1/events?after={desk.snapshot.sequence}"

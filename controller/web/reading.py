@@ -92,17 +92,18 @@ async def incidents(request: web.Request) -> web.Response:
 
 
 async def incident(request: web.Request) -> web.Response:
-    desk = request.app[DESK]
-    found = desk.snapshot.state.incidents.get(request.match_info["incident"])
+    desk, name = request.app[DESK], request.match_info["incident"]
+    snapshot = await desk.recall(name)
+    found = snapshot.state.incidents.get(name)
     if found is None:
-        raise Missing("incident", request.match_info["incident"])
-    return web.json_response(incident_view(found, desk.snapshot, desk.clock.now()))
+        raise Missing("incident", name)
+    return web.json_response(incident_view(found, snapshot, desk.clock.now()))
 
 
 async def explanation(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     name = request.match_info["incident"]
-    if name not in desk.snapshot.state.incidents:
+    if name not in (await desk.recall(name)).state.incidents:
         raise Missing("incident", name)
     return web.json_response(plain(await desk.explain(name)))
 
@@ -151,7 +152,7 @@ async def runbooks(request: web.Request) -> web.Response:
 
 async def run(request: web.Request) -> web.Response:
     desk = request.app[DESK]
-    found = desk.snapshot.state.runs.get(request.match_info["run"])
+    found = await desk.recall_run(request.match_info["run"])
     if found is None:
         raise Missing("run", request.match_info["run"])
     return web.json_response(run_view(found, desk.snapshot, desk.clock.now()))

@@ -57,7 +57,7 @@ async def incident_report(request: web.Request) -> web.Response:
     """`?format=markdown|html` (markdown), `?language=zh|en` (zh)."""
     desk, name = request.app[DESK], request.match_info["incident"]
     form, language = _wanted(request)
-    incident = desk.snapshot.state.incidents.get(name)
+    incident = (await desk.recall(name)).state.incidents.get(name)
     if incident is None:
         raise Missing("incident", name)
     order = Order(form=form, language=language, incident=name, background=background(desk, incident))
@@ -68,7 +68,7 @@ async def drill_report(request: web.Request) -> web.Response:
     """`?format=markdown|html` (markdown), `?language=zh|en` (zh)."""
     desk, name = request.app[DESK], request.match_info["drill"]
     form, language = _wanted(request)
-    drill = desk.snapshot.state.drills.get(name)
+    drill = await desk.recall_drill(name)
     if drill is None:
         raise Missing("drill", name)
     order = Order(

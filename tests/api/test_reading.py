@@ -13,7 +13,8 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from controller.model.events import OperatorUpdatedIncident
+from controller.core import retirement
+from controller.model.events import OperatorUpdatedIncident, TimerFired
 from controller.web import stream
 from tests.builders.consoles import TOKENS, Running
 
@@ -63,6 +64,33 @@ async def test_incidents_and_their_parts(controller: Running) -> None:
         assert text.lower().startswith(start)
 
 
+async def test_what_left_the_live_state_is_read_from_the_journal(
+    controller: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = await controller.incident("没有声音")
+    run = await controller.waiting_run("ask", incident)
+    await controller.post(f"/api/v1/runs/{run}/cancel", {"reason": "enough"})
+    await controller.post(f"/api/v1/incidents/{incident}/resolve")
+    before = await controller.get(f"/api/v1/incidents/{incident}")
+    assert before["state"] == "resolved" and [item["id"] for item in before["runs"]] == [run]
+    monkeypatch.setattr(retirement, "MOST_ENDED", 0)
+    monkeypatch.setattr(retirement, "SETTLED", -1.0)
+    monkeypatch.setattr(retirement, "PAUSE", 0.0)
+    await controller.ask(TimerFired(at=controller.desk.clock.now()))
+    assert incident not in controller.state.incidents and run not in controller.state.runs
+    assert not [page for page in controller.state.pages.values() if page.incident == incident]
+    assert await controller.get(f"/api/v1/incidents/{incident}") == before
+    assert (await controller.get(f"/api/v1/runs/{run}"))["incident"] == incident
+    assert (await controller.get(f"/api/v1/incidents/{incident}/explanation"))["incident"] == incident
+    text = await controller.get(f"/api/v1/incidents/{incident}/report?language=en")
+    assert text.startswith("#") and incident in text
+    for path in (f"/incidents/{incident}", f"/runs/{run}"):
+        assert incident in await controller.get(path, account="operator") or path.startswith("/runs")
+    assert (await controller.get("/api/v1/verification"))["violations"] == []
+    assert (await controller.call("GET", "/api/v1/incidents/INC-9999"))[0] == 404
+    assert (await controller.call("GET", "/api/v1/runs/RUN-9999"))[0] == 404
+
+
 async def test_other_readings(controller: Running) -> None:
     assert {book["name"] for book in (await controller.get("/api/v1/runbooks"))["runbooks"]} >= {
         "ask",
@@ -71,7 +99,7 @@ async def test_other_readings(controller: Running) -> None:
     assert (await controller.get("/api/v1/drills"))["scenarios"][0]["name"] == "primary-killed"
     assert (await controller.get("/api/v1/components?limit=1"))["total"] == 4
     assert (await controller.get("/api/v1/components/desk-7"))["kind"] == "phone"
-    assert (await controller.get("/api/v1/verification"))["intact"] is True
+    assert (await controller.get("/api/v1/verification"))["violations"] == []
 
 
 async def test_the_timeline_is_read_in_pages(controller: Running) -> None:

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from immutables import Map
 
 from controller.engine.loop import Snapshot
+from controller.model.drills import Drill
 from controller.model.facts import Entry
 from controller.model.incidents import Incident
 from controller.model.moments import Moment
@@ -49,6 +50,12 @@ class FakeDesk:
             drills=Map({"DRILL-0002": drill(incidents=(self.incident.id,))}),
         )
         return Snapshot(state=state, policy=policy(hours=BusinessHours(zone=self.zone)), sequence=1390)
+
+    async def recall(self, incident: str) -> Snapshot:
+        return self.snapshot
+
+    async def recall_drill(self, name: str) -> Drill | None:
+        return self.snapshot.state.drills.get(name)
 
     async def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         self.asked.append(incident)
