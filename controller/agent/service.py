@@ -151,6 +151,8 @@ class Agent:
         if not stop:
             return gone, ()
         await self._settled(group)
+        if member.stopped and not troubles(await member.side.stopped(epoch)):
+            return gone, ()  # the closed grant was quicker than this request
         return gone, troubles(await member.stop(epoch))
 
     async def stop(self, group: str, epoch: int) -> tuple[str, ...]:
