@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
-from controller.model.encoding import decode_aggregate, encode_aggregate
+from controller.model.encoding import decode_aggregate, shared_aggregate
 from controller.model.errors import CoordinationError, CoordinationUnknown
 from controller.model.facts import Aggregate, Fact, aggregate_key, retired
 from controller.ports import Register
@@ -65,9 +65,10 @@ class Replica:
         for fact in facts:
             for aggregate in fact.changed:
                 key = aggregate_key(aggregate)
-                text = None if retired(aggregate) else encode_aggregate(aggregate)
+                held = self._held.get(key, "")
+                text = None if retired(aggregate) else shared_aggregate(aggregate, held)
                 waiting = self._trailing if key.startswith(FAULTS) else self._pending
-                if key in waiting or self._held.get(key) != text:
+                if key in waiting or held != (text or ""):
                     waiting[key] = text
 
     def forget(self) -> None:

@@ -123,6 +123,17 @@ def encode_aggregate(aggregate: Aggregate) -> str:
     return f'{{"type":"{type(aggregate).__name__}","value":{canonical(aggregate)}}}'
 
 
+def shared_aggregate(aggregate: Aggregate, standing: str = "") -> str:
+    """One aggregate as several nodes share it, of which some may run another version: with the version, and with those
+    fields of the `standing` text that this version does not know."""
+    document = json.loads(encode_aggregate(aggregate))
+    if standing:
+        known = {item.name for item in dataclasses.fields(aggregate)}
+        before = json.loads(standing)["value"]
+        document["value"].update({name: item for name, item in before.items() if name not in known})
+    return _canonical_json({**document, "version": VERSION})
+
+
 def decode_aggregate(text: str) -> Aggregate | None:
     """The aggregate that `encode_aggregate` wrote; None for a kind this version does not know.
 

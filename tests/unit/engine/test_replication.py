@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from controller.model.facts import Fact, FactKind, Gone
 from controller.model.groups import Group, Hold
 from controller.model.health import HealthState, Outcome, RungKey
 from controller.model.moments import Moment
+from controller.ports import Record
 from tests.builders.journals import MemoryJournal, Platter
 from tests.builders.platform import policy
 from tests.builders.registers import Store, StoreLease, StoreRegister, Trouble
@@ -283,3 +285,31 @@ async def test_a_drill_of_a_dead_leader_is_undone_by_the_next(nodes: tuple[Node,
     await first.kill()
     await asyncio.wait_for(second.action.called.wait(), 5)
     assert [name for name, _ in second.action.seen][0] == "undo"
+
+
+async def test_what_a_newer_version_added_is_kept_by_an_older_one(writer: Writer, store: Store) -> None:
+    """Both run side by side during an upgrade: fields and kinds this version does not know survive its writes."""
+    writer.replica.note([told(group("calls", 1))])
+    await writer.replica.settle()
+    key, other = "group/calls", "quorum/x"
+    document = json.loads(store.records[key].value)
+    document["value"]["added_later"] = {"deep": [1]}
+    document["version"] = 2
+    for place, text in (
+        (key, json.dumps(document)),
+        (other, '{"type":"Quorum","value":{"a":1},"version":2}'),
+    ):
+        store.revision += 1
+        store.records[place] = Record(text.encode(), store.revision)
+    assert await writer.replica.read() == (group("calls", 1),)
+    writer.replica.note([told(group("calls", 2))])
+    await writer.replica.settle()
+    kept = json.loads(store.records[key].value)
+    assert kept["value"]["added_later"] == {"deep": [1]} and kept["value"]["epoch"] == 2
+    assert json.loads(store.records[other].value)["value"] == {"a": 1}
+
+
+async def test_what_can_t_be_read_is_one_clear_error(writer: Writer, store: Store) -> None:
+    store.records["group/calls"] = Record(b"\xff", 5)
+    with pytest.raises(CoordinationError, match="group/calls"):
+        await writer.replica.read()
