@@ -12,14 +12,14 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from controller.model.commands import RunAction
 from controller.model.errors import ActionError, ActionRefused, ActionUnknown
 from controller.model.moments import Values
-from controller.model.parameters import unflatten
+from controller.model.parameters import REFERENCE, unflatten
 from controller.ports import ActionOutcome
 
 MOST_OUTPUT = 64 * 1024
@@ -90,6 +90,25 @@ class Command:
         command: str = Field(min_length=1)
         arguments: Mapping[str, str | int] = {}
 
+    @staticmethod
+    def lacks(settings: Settings, parameters: Mapping[str, Any]) -> tuple[tuple[str, ...], str] | None:
+        """What a call of a runbook or drill asks for and the allow-list does not hold: where in its parameters, and a
+        sentence. None when nothing is wrong, or only a run can tell."""
+        name, given = parameters.get("command"), parameters.get("arguments") or {}
+        if not isinstance(name, str) or REFERENCE.search(name) or not isinstance(given, Mapping):
+            return None
+        allowed = settings.commands.get(name)
+        if allowed is None:
+            return (
+                "command",
+            ), f"no command {name!r} under actions.command.commands: the step would be refused"
+        if odd := sorted(set(given) ^ set(allowed.parameters)):
+            return ("arguments",), f"the command {name} has other parameters: {', '.join(odd)}"
+        for argument, value in given.items():
+            if not REFERENCE.search(str(value)) and not _fits(allowed, argument, str(value)):
+                return ("arguments", argument), f"the command {name} does not allow {str(value)[:80]!r}"
+        return None
+
     def __init__(self, settings: Settings) -> None:
         self._allowed = settings.commands
 
@@ -130,11 +149,15 @@ def _argv(allowed: Allowed, given: Mapping[str, str | int]) -> tuple[str, ...]:
             argv.append(argument)
             continue
         value = str(given[place[1]])
-        fits = re.fullmatch(allowed.parameters[place[1]], value) is not None
-        if not fits or value.startswith("-") or "\0" in value:
+        if not _fits(allowed, place[1], value):
             raise ActionError(f"argument {place[1]} is not allowed: {value[:80]!r}")
         argv.append(value)
     return tuple(argv)
+
+
+def _fits(allowed: Allowed, name: str, value: str) -> bool:
+    matches = re.fullmatch(allowed.parameters[name], value) is not None
+    return matches and not value.startswith("-") and "\0" not in value
 
 
 def _environment(allowed: Allowed, command: RunAction) -> dict[str, str]:

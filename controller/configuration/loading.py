@@ -21,6 +21,7 @@ from controller.configuration.kinds import Kinds
 from controller.configuration.ladders import Ladders
 from controller.configuration.library import read_library, warn_of_approvers
 from controller.configuration.limits import build_limits
+from controller.configuration.provided import check_provided
 from controller.configuration.references import (
     check_dependencies,
     check_redundancy,
@@ -186,6 +187,7 @@ class _Loading:
             timer_gap=limits.timer_gap,
             children=children,
         )
+        check_provided(policy, library, drills, actions, self.kinds, problems, warnings)
         return Settings(
             policy=policy,
             node=node_settings,

@@ -38,6 +38,7 @@ def test_it_loads_without_problems_and_every_group_may_be_armed(path: Path) -> N
     assert [str(problem) for problem in report.problems] == []
     assert report.groups
     assert all(group.may_arm for group in report.groups)
+    assert [str(warning) for warning in report.warnings if "actions.command" in warning.message] == []
 
 
 def test_the_shipped_ones_are_all_here() -> None:
