@@ -23,11 +23,11 @@ from types import FrameType
 
 from controller.cli.client import CallFailed
 from controller.cli.screen import preferred_language
+from demo_platform.by_hand import BY_HAND
 from demo_platform.controlling import LOCK
 from demo_platform.errors import DemoError, NotDone
-from demo_platform.faults import Fault, Faults
-from demo_platform.layout import Layout, Role
-from demo_platform.processes import DIRECTORY, Processes, chosen_directory
+from demo_platform.faults import Fault
+from demo_platform.processes import DIRECTORY
 from demo_platform.screen import Screen
 from demo_platform.serving import FAILED
 from demo_platform.show import Show
@@ -43,8 +43,7 @@ class Interrupted(BaseException):
 
 
 def main(arguments: list[str]) -> int:
-    by_hand = {"break": put_in, "heal": take_out}
-    command = by_hand.get(arguments[0]) if arguments else None
+    command = BY_HAND.get(arguments[0]) if arguments else None
     try:
         return command(arguments[1:]) if command is not None else run(_options(arguments))
     except (KeyboardInterrupt, Interrupted):
@@ -79,34 +78,6 @@ def run(options: argparse.Namespace) -> int:
             with _undisturbed():
                 platform.stop()
     return 0 if result.good else 1
-
-
-def put_in(arguments: list[str]) -> int:
-    """deploy/demo break FAULT [WHO]"""
-    parser = argparse.ArgumentParser(prog="deploy/demo break", description="Put a fault in.")
-    parser.add_argument("fault", type=Fault, choices=list(Fault))
-    parser.add_argument("who", type=Role, choices=list(Role), nargs="?", default=Role.PRIMARY)
-    parser.add_argument("--directory", type=Path, default=chosen_directory())
-    options = parser.parse_args(arguments)
-    faults = Faults(Processes(options.directory), Layout.read(options.directory))
-    faults.put_in(options.fault, options.who)
-    print(f"{options.who}: {options.fault}")
-    return 0
-
-
-def take_out(arguments: list[str]) -> int:
-    """deploy/demo heal WHO"""
-    parser = argparse.ArgumentParser(prog="deploy/demo heal", description="Take a fault out.")
-    parser.add_argument("who", type=Role, choices=list(Role), nargs="?", default=Role.PRIMARY)
-    parser.add_argument("--directory", type=Path, default=chosen_directory())
-    options = parser.parse_args(arguments)
-    layout = Layout.read(options.directory)
-    platform = Supervisor(options.directory, layout)
-    if not platform.processes.alive(Role.EDGE) and options.who is not Role.EDGE:
-        raise NotDone(f"no demo is running in {options.directory} (deploy/demo --stay)")
-    done = Faults(platform.processes, layout).take_out(options.who, platform.restart)
-    print(f"{options.who}: {done}")
-    return 0
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

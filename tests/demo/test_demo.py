@@ -132,3 +132,22 @@ def test_a_controller_that_dies_is_started_again_while_the_demo_stays() -> None:
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=30)
     assert demo.returncode == 130
+
+
+def test_a_fault_by_hand_does_not_wait_for_an_installation(tmp_path: Path) -> None:
+    """The script of another checkout, whose environment is older than its pyproject.toml, and no demo running."""
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for name in ("demo_platform", "lab"):
+        (tmp_path / "deploy" / name).symlink_to(CHECKOUT / "deploy" / name)
+    script = tmp_path / "deploy" / "demo"
+    script.write_text((CHECKOUT / "deploy" / "demo").read_text())
+    (tmp_path / "deploy" / "environment").write_text("#!/bin/sh\necho installing >&2\nexit 1\n")
+    (tmp_path / "deploy" / "environment").chmod(0o755)
+    for arguments in (("break", "hung"), ("heal", "primary")):
+        done = subprocess.run(
+            ["bash", str(script), *arguments, "--directory", str(tmp_path / "none")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 69 and done.stderr.startswith("demo: no demo"), done
