@@ -78,6 +78,17 @@ class Vip:
     def coordinate(self, grants: Grants) -> None:
         self._grants = grants
 
+    async def highest_epoch(self) -> int:
+        """Raises ActionError when an agent does not answer: it may have seen a higher one."""
+        statuses = await asyncio.gather(*(agent.status(self.group.name) for agent in self._agents.values()))
+        return max(_number(status, "epoch") for status in statuses)
+
+    async def adopt(self, epoch: int, store: str) -> None:
+        """Each agent releases, and takes grants of this store only. Raises ActionError."""
+        await asyncio.gather(
+            *(agent.ask("adopt", self.group.name, epoch, cluster=store) for agent in self._agents.values())
+        )
+
     async def perform(self, command: Drive) -> ActionOutcome:
         if self.group.side(command.side) is None or command.side not in self._agents:
             raise ActionRefused(f"group {self.group.name} has no side {command.side}")
@@ -253,6 +264,7 @@ class Vip:
                 ("fence_ready", not lacks),
                 ("fence_lacks", "; ".join(lacks)),
                 ("holder", holder),
+                ("unheld", readable and holder == NOBODY),
             )
         )
 

@@ -297,9 +297,9 @@ def _unheld(draft: Draft, rules: GroupPolicy) -> None:
 
 
 def _unheld_due(group: Group, rules: GroupPolicy) -> float | None:
-    """When an address that is held by nobody is given up on; None while one holds it."""
+    """When an address that is held by nobody is given up on; None while one holds it, and before it was ever given."""
     since = group.unheld_since
-    return None if since is None else since + UNHELD_AFTER * rules.reconcile_interval
+    return None if since is None or group.epoch == 0 else since + UNHELD_AFTER * rules.reconcile_interval
 
 
 def _edge(draft: Draft, rules: GroupPolicy, edge: str, kind: FaultKind, wanted: bool) -> None:

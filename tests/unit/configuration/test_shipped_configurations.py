@@ -42,7 +42,7 @@ def test_it_loads_without_problems_and_every_group_may_be_armed(path: Path) -> N
 
 
 def test_the_shipped_ones_are_all_here() -> None:
-    assert {"demo", "single", "lab", "lab-standard"} <= {path.stem for path in CONFIGURATIONS}
+    assert {"demo", "single", "three-nodes", "lab", "lab-standard"} <= {path.stem for path in CONFIGURATIONS}
 
 
 @pytest.mark.parametrize(

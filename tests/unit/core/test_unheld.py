@@ -57,7 +57,7 @@ def unheld_world() -> World:
     world.run(4.0)
     group = world.state.groups[GROUP]
     world.state = replace(
-        world.state, groups=world.state.groups.set(GROUP, replace(group, unheld_since=world.now))
+        world.state, groups=world.state.groups.set(GROUP, replace(group, epoch=1, unheld_since=world.now))
     )
     return world
 
