@@ -24,7 +24,7 @@ from controller.web.words import word
 
 ROOM = Path(__file__).parent
 
-ACCOUNT = "account"
+ACCOUNT = web.RequestKey("account", Account)
 """Where the access middleware puts the request's Account."""
 
 NAMED: Mapping[str, Mapping[Any, Text]] = {
@@ -99,7 +99,7 @@ class Page:
 
     def __init__(self, request: web.Request, place: str = "") -> None:
         self.request = request
-        self.account: Account | None = request.get(ACCOUNT)
+        self.account = request.get(ACCOUNT)
         self.language = choose_language(request)
         self.place = place or (request.path if request.method == "GET" else "/")
 

@@ -77,7 +77,7 @@ def add_operating_routes(application: web.Application) -> None:
 
 
 def account_of(request: web.Request) -> Account:
-    account: Account = request[ACCOUNT]
+    account = request[ACCOUNT]
     return account
 
 

@@ -33,6 +33,12 @@ async def test_nobody_gets_in_without_an_account(controller: Running) -> None:
     assert status == 401
 
 
+@pytest.mark.filterwarnings("error::aiohttp.web.NotAppKeyWarning")
+async def test_the_account_of_a_request_is_kept_under_a_key_of_its_own_type(controller: Running) -> None:
+    status, _ = await controller.call("GET", "/api/v1/status")
+    assert status == 200
+
+
 async def test_a_browser_is_sent_to_the_login_and_back(controller: Running) -> None:
     async with controller.session.get(
         controller.address + "/groups/calls", headers=HTML, allow_redirects=False
