@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
+from controller.actions.points import Unreachable
 from controller.model.errors import ActionError
 
 MOST_OUTPUT = 4096
@@ -31,7 +32,7 @@ async def run(
     """At most that many octets of its output, with `text` on its standard input. Cancelled, it and its children are
     killed.
 
-    Raises CommandFailed, ActionError (can't be started).
+    Raises CommandFailed, Unreachable (can't be started).
     """
     # Files, not pipes: a command may end without reading, and what it leaves running may keep its output open.
     with (
@@ -78,4 +79,4 @@ def _start(
             env={**os.environ, **environment},
         )
     except (OSError, ValueError) as error:
-        raise ActionError(f"{argv[0]}: can't be started: {error}") from error
+        raise Unreachable(f"{argv[0]}: can't be started: {error}") from error

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from controller.actions import processes
+from controller.actions.fences import Fence
 from controller.actions.fields import Argv
 from controller.actions.kamailio_dispatcher.edge import Edge, View
 from controller.actions.kamailio_dispatcher.parameters import (
     DispatcherParameters,
-    FenceParameters,
     SideParameters,
     Standby,
 )
@@ -57,6 +56,11 @@ class KamailioDispatcher:
         self.group = group
         self.parameters = parameters
         self._environment = {"THIRDRING_GROUP": group.name}
+        self._fences = {
+            name: Fence(side.fence, {**self._environment, "THIRDRING_SIDE": name})
+            for name, side in parameters.sides.items()
+            if side.fence is not None
+        }
         self._edges = {
             name: Edge(
                 name,
@@ -108,6 +112,8 @@ class KamailioDispatcher:
     async def close(self) -> None:
         for edge in self._edges.values():
             await edge.close()
+        for fence in self._fences.values():
+            await fence.close()
 
     async def _precheck(self, command: Drive) -> ActionOutcome:
         """Every needed edge answers, has a gate that would let this epoch pass, and knows both sides."""
@@ -122,7 +128,7 @@ class KamailioDispatcher:
             unknown = sorted({self._uri(side) for side in self.parameters.sides} - set(view.routing))
             if unknown:
                 raise ActionRefused(f"edge {name} has no destination {', '.join(unknown)} (byte for byte)")
-        if lacks := self._fence_lacks(reached):
+        if lacks := await self._fence_lacks(reached):
             raise ActionRefused("a fence is not ready: " + "; ".join(lacks))
         return ActionOutcome(data=reached.data)
 
@@ -142,35 +148,33 @@ class KamailioDispatcher:
 
     async def _fence(self, command: Drive) -> ActionOutcome:
         """Out of rotation and cut off, by every means declared, at the same time."""
-        uri, side = self._uri(command.side), self._side(command.side)
+        uri, side, fence = self._uri(command.side), self._side(command.side), self._fences.get(command.side)
         rule = {uri: True} if side.edge_rule else {}
         edges = self._change(command, routing={uri: False}, fencing=rule)
-        if side.fence is None:
+        if fence is None:
             return ActionOutcome(message="edge rule", data=(await edges).data)
-        changed, told = await asyncio.gather(
-            edges, self._command(command, side.fence.fence), return_exceptions=True
-        )
+        changed, told = await asyncio.gather(edges, fence.fence(command.epoch), return_exceptions=True)
         if isinstance(told, BaseException):
             raise told
         if isinstance(changed, BaseException):
-            # Cut off by the command; an edge that can't be reached may still try it, in vain.
+            # Cut off from outside; an edge that can't be reached may still try it, in vain.
             if not isinstance(changed, Unreachable) or self.group.edges_rule is EdgesRule.ALL:
                 raise changed
             return ActionOutcome(message=told, data=(("edges", ""), ("unreachable", ",".join(self._edges))))
         return ActionOutcome(message=told, data=changed.data)
 
     async def _confirm_fence(self, command: Drive) -> ActionOutcome:
-        """The command's own proof, or the drop rule read back on *every* edge."""
-        uri, side = self._uri(command.side), self._side(command.side)
-        if side.fence is not None:
-            told = await self._command(command, side.fence.confirm)
+        """The outside fence's own proof, or the drop rule read back on *every* edge."""
+        uri, side, fence = self._uri(command.side), self._side(command.side), self._fences.get(command.side)
+        if fence is not None:
+            told = await fence.confirm(command.epoch)
             if not side.edge_rule:
                 return ActionOutcome(message=told)
         reached = await self._ask(lambda edge: edge.view())
         open_edges = [
             name for name, view in reached.views.items() if not view.fences(uri) or view.takes_calls(uri)
         ]
-        if side.fence is None:
+        if fence is None:
             open_edges += reached.unreachable
         if open_edges:
             raise ActionError(f"{command.side} is not fenced at {', '.join(sorted(open_edges))}")
@@ -178,8 +182,8 @@ class KamailioDispatcher:
 
     async def _unfence(self, command: Drive) -> ActionOutcome:
         """Let back in. As a fallback it takes calls again, after the other side; else it only stands by."""
-        uri, side = self._uri(command.side), self._side(command.side)
-        told = "" if side.fence is None else await self._release(command, side.fence)
+        uri, side, fence = self._uri(command.side), self._side(command.side), self._fences.get(command.side)
+        told = "" if fence is None else await fence.release(command.epoch)
         other = self._uri(self._other(command.side))
         fallback = self.parameters.standby is Standby.FALLBACK
         reached = await self._change(
@@ -189,17 +193,6 @@ class KamailioDispatcher:
             first=other if fallback else "",
         )
         return ActionOutcome(message=told, data=reached.data)
-
-    async def _release(self, command: Drive, fence: FenceParameters) -> str:
-        """A release that fails because nothing was fenced has been done before."""
-        try:
-            return await self._command(command, fence.release)
-        except processes.CommandFailed:
-            try:
-                await self._command(command, fence.confirm)
-            except processes.CommandFailed:
-                return "was not fenced"
-            raise
 
     async def _redirect(self, command: Drive) -> ActionOutcome:
         """New calls go to this side and to no other, but for a fallback that is not fenced."""
@@ -234,7 +227,7 @@ class KamailioDispatcher:
         if len(first) == 1:
             active = next((side for side in self.parameters.sides if self._uri(side) in first), "")
         views = reached.views
-        lacks = self._fence_lacks(reached) if views else ["no edge answers"]
+        lacks = await self._fence_lacks(reached) if views else ["no edge answers"]
         return ActionOutcome(
             data=(
                 ("active", active),
@@ -273,14 +266,13 @@ class KamailioDispatcher:
             return False
         return True
 
-    def _fence_lacks(self, reached: Reached) -> list[str]:
+    async def _fence_lacks(self, reached: Reached) -> list[str]:
         lacks = [
             f"edge {name} has no epoch gate" for name, view in reached.views.items() if view.gate is None
         ]
+        for asked in await asyncio.gather(*(fence.lacks() for fence in self._fences.values())):
+            lacks += asked
         for name, side in self.parameters.sides.items():
-            if side.fence is not None:
-                needed = {side.fence.fence[0], side.fence.confirm[0], side.fence.release[0]}
-                lacks += [f"{argv} can't be run" for argv in sorted(needed) if shutil.which(argv) is None]
             if side.edge_rule:
                 uri = self._uri(name)
                 lacks += [

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from controller.actions.fences import FenceParameters
 from controller.actions.fields import Argv, HttpUrl, Seconds, Strict
 from controller.model.groups import DriverVerb
 
@@ -32,19 +33,11 @@ class EdgeParameters(Strict):
         return self
 
 
-class FenceParameters(Strict):
-    """Exit status 0: done. `confirm`: 0 only if the side is cut off, by evidence outside the side's own word."""
-
-    fence: Argv
-    confirm: Argv
-    release: Argv
-
-
 class SideParameters(Strict):
-    """`fence`: commands. `edge_rule`: the edges themselves drop the side's traffic (`fence_set` of config/kamailio/edge.cfg);
-    enough where nothing of the side's reaches callers but through these edges. At least one of them.
-    `freeze` stops what the side does on its own (diallers, call-backs, cron, trunk registrations); `thaw` takes it
-    back; `promote` starts it on the side that takes over."""
+    """`fence`: from outside. `edge_rule`: the edges themselves drop the side's traffic (`fence_set` of
+    config/kamailio/edge.cfg); enough where nothing of the side's reaches callers but through these edges. At least one
+    of them. `freeze` stops what the side does on its own (diallers, call-backs, cron, trunk registrations); `thaw` takes
+    it back; `promote` starts it on the side that takes over."""
 
     fence: FenceParameters | None = None
     edge_rule: bool = False

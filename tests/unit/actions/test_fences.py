@@ -108,3 +108,18 @@ async def test_a_device_that_is_away_or_refuses_us_is_not_ready(port: tuple[Port
     lacks = await away.lacks()
     assert lacks[0] == "/nowhere/fence can't be run" and "127.0.0.1:9" in lacks[1]
     await away.close()
+
+
+@pytest.mark.parametrize(("confirm", "told"), [(["false"], "was not fenced"), (["/nowhere"], "ended with 1")])
+async def test_a_release_that_failed_is_believed_only_where_no_fence_is_seen(
+    confirm: list[str], told: str
+) -> None:
+    fence = Fence(
+        FenceParameters.model_validate({"fence": ["true"], "confirm": confirm, "release": ["false"]}), {}
+    )
+    if confirm == ["false"]:
+        assert await fence.release(7) == told
+    else:
+        with pytest.raises(ActionError, match=told):
+            await fence.release(7)
+    await fence.close()
