@@ -1,8 +1,8 @@
 """The second lock: the address itself, with a lifetime that the kernel counts down.
 
-`ip address replace ADDRESS/32 valid_lft 2 preferred_lft 2`: in whole seconds and gone 2.0 to 2.4 s after the last one.
-Alone it is no fence (a replace that was queued before a freeze puts the address back after it), so it is refreshed only
-after the gate was extended. What it bounds is a table that somebody flushed on a host whose agent is frozen.
+`ip address replace ADDRESS/32 valid_lft 2 preferred_lft 2` (IPv6: /128, preferred_lft 0): in whole seconds, and gone 2.0 to
+2.4 s after the last one. Alone it is no fence (a replace that was queued before a freeze puts the address back after it),
+so it is refreshed only after the gate was extended. What it bounds is a table that somebody flushed on a host whose agent is frozen.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class Addresses:
         lifetimes = {"ifa_preferred": LIFETIME, "ifa_valid": LIFETIME}
         extra: dict[str, Any] = {}
         if guarded.address.version == 6:
+            # Deprecated from the start (RFC 4862 5.5.4): it answers, and what the host itself begins does not leave from
+            # it. By the longest match (RFC 6724 5) even the heartbeats would, and end with the address.
+            lifetimes["ifa_preferred"] = 0
             # Who may have it was settled elsewhere: duplicate detection would announce it, and wait a second.
             extra["IFA_FLAGS"] = IFA_F_NODAD | IFA_F_NOPREFIXROUTE
         await self._do("replace", guarded, IFA_CACHEINFO=lifetimes, **extra)

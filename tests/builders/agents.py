@@ -46,14 +46,24 @@ class Etcd:
         self._directory = directory
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, token: str = "one") -> None:
+        """`token`: another one makes another cluster of an empty directory."""
         peer = f"http://{CALLER4}:2380"
         self.process = self._hosts.start(
             "switch",
             *("etcd", "--name", "one", "--data-dir", str(self._directory / "etcd")),
             *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"one={peer}", "--heartbeat-interval", "20", "--election-timeout", "200"),
+            *(
+                "--initial-cluster",
+                f"one={peer}",
+                "--initial-cluster-token",
+                token,
+                "--heartbeat-interval",
+                "20",
+                "--election-timeout",
+                "200",
+            ),
             *("--log-level", "error"),
             log=self._directory / "etcd.log",
         )

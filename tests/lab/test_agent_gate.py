@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import socket
 import statistics
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from controller.agent import gate as gates
 from controller.agent import selftest
+from controller.agent.address import Addresses
 from controller.agent.gate import (
     FrozenTooLong,
     Gate,
@@ -75,14 +78,24 @@ def test_a_closed_gate_is_silent_and_an_open_one_answers_until_its_time(hosts: H
             caller.wait_for("a")
             last = caller.wait_silent("a")
             assert D - 0.1 < last - opened < D + 0.010
-        # The host itself speaks from the address: that is dropped, too.
+        # The host itself speaks from the address: that is dropped, too, unless it is held.
         before = len(caller.replies)
-        subprocess.run(
-            hosts.argv("a", "ping", "-c", "1", "-W", "1", "-I", str(VIPS[0]), str(builder.CALLER4)),
-            capture_output=True,
-            check=False,
-        )
+        hosts.inside("a", speak)
+        time.sleep(0.1)
         assert len(caller.replies) == before
+        hold(gate, D, first=True)
+        hosts.inside("a", speak)
+        caller.wait_for("a")
+
+
+def speak() -> None:
+    for family, address, to in (
+        (socket.AF_INET, VIPS[0], builder.CALLER4),
+        (socket.AF_INET6, VIPS[1], builder.CALLER6),
+    ):
+        with socket.socket(family, socket.SOCK_DGRAM) as speaker, contextlib.suppress(OSError):
+            speaker.bind((str(address), 0))
+            speaker.sendto(b"third ring", (str(to), 9))
 
 
 def test_extending_loses_nothing_and_costs_little(hosts: Hosts) -> None:
@@ -207,6 +220,28 @@ def test_an_interface_that_is_put_back_is_gated_or_missed(hosts: Hosts) -> None:
         assert not caller.replies
         hold(gate, D, first=True)
         caller.wait_for("a")
+
+
+async def test_an_address_that_is_held_is_not_what_the_host_itself_speaks_from(hosts: Hosts) -> None:
+    """RFC 6724 prefers the longest match: a heartbeat that left from the address would be cut off with it."""
+    found: list[str] = []
+
+    async def work() -> None:
+        addresses = Addresses()
+        await addresses.open()
+        for address in VIPS:
+            await addresses.refresh(Guarded(address=address, device="eth0"))
+            assert await addresses.present(Guarded(address=address, device="eth0"))
+        for near in ("10.77.0.101", "fd77::101"):
+            found.append(hosts.run("a", "ip", "-o", "route", "get", near))
+        for address in VIPS:
+            await addresses.remove(Guarded(address=address, device="eth0"))
+            await addresses.remove(Guarded(address=address, device="eth0"))
+            assert not await addresses.present(Guarded(address=address, device="eth0"))
+        await addresses.close()
+
+    hosts.inside("a", lambda: asyncio.run(work()))
+    assert "src 10.77.0.1 " in found[0] and "src fd77::1 " in found[1], found
 
 
 SELF_TEST = """

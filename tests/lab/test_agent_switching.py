@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -255,3 +256,34 @@ def test_an_agent_without_a_fence_is_not_ready(hosts: Hosts, agents: Agents) -> 
         agents.etcd.signal(signal.SIGCONT)
 
     control(agents, work)
+
+
+def test_a_store_that_was_wiped_is_obeyed_once_a_person_adopted_it(hosts: Hosts, agents: Agents) -> None:
+    async def before(controller: Controller) -> None:
+        await first_hold(controller)
+
+    async def wiped(controller: Controller) -> None:
+        # The wiped store says what the old one said; the agents' pin refuses its word all the same.
+        await controller.grants.open_grant(GROUP, "primary", 1)
+        assert agents.wait("a", lambda status: status["store"])["store"] != controller.client.cluster
+        await asyncio.sleep(1.2)
+        for host in SIDES:
+            assert agents.group(host)["standing"] != "holding"
+        assert await controller.driver.highest_epoch() == 1
+        for epoch in (0, 1):
+            with pytest.raises(ActionRefused):
+                await controller.driver.adopt(epoch, controller.client.cluster)
+        await controller.driver.adopt(2, controller.client.cluster)
+        await controller.grants.close_grant(GROUP, 2)
+        await controller.do(DriverVerb.REDIRECT, "primary", 2, timeout=3.0)
+        await controller.until(lambda seen: seen["holder"] == "primary" and not seen["drifted"], "primary", 2)
+
+    control(agents, before)
+    agents.etcd.kill()
+    shutil.rmtree(agents.directory / "etcd")
+    agents.etcd.start("another")
+    control(agents, wiped)
+    # It is still the one after a new start.
+    agents.kill("b")
+    agents.start("b")
+    assert agents.group("b")["epoch"] == 2
