@@ -12,10 +12,11 @@ import typer
 
 from controller.cli.client import CallFailed
 from controller.cli.exits import Exit
-from controller.cli.screen import Screen, clock_time, write_document, zone
+from controller.cli.screen import Screen, clock_time, write_document
 from controller.model import words
 from controller.model.runbooks import Text
 from controller.reports.prose import Language, entry_line
+from controller.reports.zones import zone
 
 Journal = Annotated[
     Path | None, typer.Option(help="Read this journal file itself; needs no running controller.", exists=True)

@@ -76,12 +76,6 @@ def short_time(wall: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%m-%d %H:%M", then)
 
 
-def zone() -> str:
-    """Of the times shown: UTC+08:00."""
-    offset = time.strftime("%z")
-    return f"UTC{offset[:3]}:{offset[3:5]}"
-
-
 def duration(seconds: float) -> str:
     """12 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)

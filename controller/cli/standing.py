@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, short_time, table, zone
+from controller.cli.screen import SEVERITY_STYLES, Screen, clock_time, duration, short_time, table
 from controller.model import words
 from controller.model.drills import DrillState
 from controller.model.groups import Phase
 from controller.model.health import HealthState
 from controller.model.incidents import IncidentState
 from controller.reports.prose import Language, fault_name
+from controller.reports.zones import zone
 
 
 def add_to(application: typer.Typer) -> None:

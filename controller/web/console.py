@@ -17,6 +17,7 @@ from controller.model.facts import Entry, Fact, FactKind
 from controller.model.faults import FaultKind
 from controller.model.runbooks import Text
 from controller.reports.prose import Language, entry_line, fact_line, refusal_text, severity_text
+from controller.reports.zones import zone
 from controller.web.access import Access, Account, Role
 from controller.web.links import AcknowledgeLinks
 from controller.web.recent import RecentEntries
@@ -145,6 +146,7 @@ class Page:
             may_act=self.account is not None and self.account.role >= Role.OPERATOR,
             place=self.place,
             now=time.time(),
+            zone=zone,
             live=live,
             **values,
         )
