@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from controller.actions import processes
 from controller.actions.fences import Fence
 from controller.actions.fields import Argv
 from controller.actions.kamailio_dispatcher.edge import Edge, View
+from controller.actions.kamailio_dispatcher.edges import Edges, Reached
 from controller.actions.kamailio_dispatcher.parameters import (
     DispatcherParameters,
     SideParameters,
@@ -18,24 +18,12 @@ from controller.actions.kamailio_dispatcher.parameters import (
 )
 from controller.actions.kamailio_dispatcher.rpc import Rpc, Unreachable
 from controller.model.commands import Drive
-from controller.model.errors import ActionError, ActionRefused, ActionUnknown, ConfigurationError, Problem
+from controller.model.errors import ActionError, ActionRefused, ConfigurationError, Problem
 from controller.model.groups import DriverVerb
-from controller.model.moments import Values
 from controller.model.policy import EdgesRule, GroupPolicy
 from controller.ports import ActionOutcome
 
 DESTINATION = re.compile(r"sip:[0-9.]+:[0-9]+|sip:\[[0-9A-Fa-f:.]+\]:[0-9]+")
-
-
-class Reached(NamedTuple):
-    """`unreachable`: edges that did not answer, and may go on as they were."""
-
-    views: dict[str, View]
-    unreachable: tuple[str, ...]
-
-    @property
-    def data(self) -> Values:
-        return (("edges", ",".join(sorted(self.views))), ("unreachable", ",".join(self.unreachable)))
 
 
 class KamailioDispatcher:
@@ -61,7 +49,7 @@ class KamailioDispatcher:
             for name, side in parameters.sides.items()
             if side.fence is not None
         }
-        self._edges = {
+        edges = {
             name: Edge(
                 name,
                 settings,
@@ -76,6 +64,7 @@ class KamailioDispatcher:
             )
             for name, settings in parameters.edges.items()
         }
+        self._edges = Edges(edges, all_needed=group.edges_rule is EdgesRule.ALL)
 
     @classmethod
     def problems(cls, group: GroupPolicy, parameters: DispatcherParameters) -> list[Problem]:
@@ -110,14 +99,13 @@ class KamailioDispatcher:
                 return await self._reassert(command)
 
     async def close(self) -> None:
-        for edge in self._edges.values():
-            await edge.close()
+        await self._edges.close()
         for fence in self._fences.values():
             await fence.close()
 
     async def _precheck(self, command: Drive) -> ActionOutcome:
         """Every needed edge answers, has a gate that would let this epoch pass, and knows both sides."""
-        reached = await self._ask(lambda edge: edge.view(with_gate=True))
+        reached = await self._edges.ask(lambda edge: edge.view(with_gate=True))
         if self.group.edges_rule is EdgesRule.ALL and reached.unreachable:
             raise Unreachable(f"no answer from {', '.join(reached.unreachable)}")
         for name, view in reached.views.items():
@@ -135,22 +123,19 @@ class KamailioDispatcher:
     async def _drain(self, command: Drive) -> ActionOutcome:
         """New calls go to the other side; calls in progress stay. `live_calls` None: they can't be counted."""
         old, new = self._uri(command.side), self._uri(self._other(command.side))
-        reached = await self._change(command, routing={old: False, new: True}, first=new)
+        reached = await self._edges.change(command.epoch, routing={old: False, new: True}, first=new)
         profile = self.parameters.live_calls
         calls: int | None = None
         if profile:
             host = old.partition(":")[2].rpartition(":")[0]
-            counts = await asyncio.gather(
-                *(self._edges[name].live_calls(profile, host) for name in reached.views)
-            )
-            calls = sum(counts)
+            calls = await self._edges.live_calls(reached.views, profile, host)
         return ActionOutcome(data=(("live_calls", calls), *reached.data))
 
     async def _fence(self, command: Drive) -> ActionOutcome:
         """Out of rotation and cut off, by every means declared, at the same time."""
         uri, side, fence = self._uri(command.side), self._side(command.side), self._fences.get(command.side)
         rule = {uri: True} if side.edge_rule else {}
-        edges = self._change(command, routing={uri: False}, fencing=rule)
+        edges = self._edges.change(command.epoch, routing={uri: False}, fencing=rule)
         if fence is None:
             return ActionOutcome(message="edge rule", data=(await edges).data)
         changed, told = await asyncio.gather(edges, fence.fence(command.epoch), return_exceptions=True)
@@ -160,7 +145,9 @@ class KamailioDispatcher:
             # Cut off from outside; an edge that can't be reached may still try it, in vain.
             if not isinstance(changed, Unreachable) or self.group.edges_rule is EdgesRule.ALL:
                 raise changed
-            return ActionOutcome(message=told, data=(("edges", ""), ("unreachable", ",".join(self._edges))))
+            return ActionOutcome(
+                message=told, data=(("edges", ""), ("unreachable", ",".join(self._edges.names)))
+            )
         return ActionOutcome(message=told, data=changed.data)
 
     async def _confirm_fence(self, command: Drive) -> ActionOutcome:
@@ -170,7 +157,7 @@ class KamailioDispatcher:
             told = await fence.confirm(command.epoch)
             if not side.edge_rule:
                 return ActionOutcome(message=told)
-        reached = await self._ask(lambda edge: edge.view())
+        reached = await self._edges.ask(lambda edge: edge.view())
         open_edges = [
             name for name, view in reached.views.items() if not view.fences(uri) or view.takes_calls(uri)
         ]
@@ -186,8 +173,8 @@ class KamailioDispatcher:
         told = "" if fence is None else await fence.release(command.epoch)
         other = self._uri(self._other(command.side))
         fallback = self.parameters.standby is Standby.FALLBACK
-        reached = await self._change(
-            command,
+        reached = await self._edges.change(
+            command.epoch,
             routing={uri: True} if fallback else {},
             fencing={uri: False} if side.edge_rule else {},
             first=other if fallback else "",
@@ -199,8 +186,8 @@ class KamailioDispatcher:
         new, other = self._uri(command.side), self._other(command.side)
         stays = self.parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
         rule = {new: False} if self._side(command.side).edge_rule else {}
-        reached = await self._change(
-            command, routing={self._uri(other): stays, new: True}, fencing=rule, first=new
+        reached = await self._edges.change(
+            command.epoch, routing={self._uri(other): stays, new: True}, fencing=rule, first=new
         )
         return ActionOutcome(data=reached.data)
 
@@ -217,11 +204,11 @@ class KamailioDispatcher:
             rule = {new: False} if self._side(command.side).edge_rule else {}
             return await edge.change(command.epoch, routing={old: keeps, new: True}, fencing=rule, first=new)
 
-        reached = await self._ask(put_right)
+        reached = await self._edges.ask(put_right)
         return ActionOutcome(data=reached.data)
 
     async def _read_back(self, command: Drive) -> ActionOutcome:
-        reached = await self._ask(lambda edge: edge.view(with_gate=True, patient=True), needed=0)
+        reached = await self._edges.ask(lambda edge: edge.view(with_gate=True, patient=True), needed=0)
         first = {view.first for view in reached.views.values()}
         active = ""
         if len(first) == 1:
@@ -233,7 +220,7 @@ class KamailioDispatcher:
                 ("active", active),
                 ("epoch", max((view.epoch for view in views.values()), default=0)),
                 ("edges_reached", len(views)),
-                ("edges_total", len(self._edges)),
+                ("edges_total", len(self._edges.names)),
                 (
                     "drifted",
                     _joined(name for name, view in views.items() if self._drifted(view, command.side)),
@@ -281,41 +268,6 @@ class KamailioDispatcher:
                     if uri not in view.fencing
                 ]
         return lacks
-
-    async def _change(
-        self,
-        command: Drive,
-        *,
-        routing: dict[str, bool],
-        fencing: dict[str, bool] | None = None,
-        first: str = "",
-    ) -> Reached:
-        if not routing and not fencing:
-            return Reached({}, ())
-        needed = len(self._edges) if self.group.edges_rule is EdgesRule.ALL else 1
-        return await self._ask(
-            lambda edge: edge.change(command.epoch, routing=routing, fencing=fencing, first=first),
-            needed=needed,
-        )
-
-    async def _ask(self, what: Callable[[Edge], Awaitable[View]], *, needed: int = 1) -> Reached:
-        """All edges at once. Raises the gravest thing any of them said; Unreachable with fewer than `needed`."""
-        answers = await asyncio.gather(*(what(edge) for edge in self._edges.values()), return_exceptions=True)
-        views: dict[str, View] = {}
-        unreachable: list[str] = []
-        worst: list[BaseException] = []
-        for name, answer in zip(self._edges, answers, strict=True):
-            if isinstance(answer, View):
-                views[name] = answer
-            elif isinstance(answer, Unreachable):
-                unreachable.append(name)
-            else:
-                worst.append(answer)
-        if worst:
-            raise min(worst, key=_gravity)
-        if len(views) < needed:
-            raise Unreachable(f"no answer from {', '.join(sorted(unreachable))}")
-        return Reached(views, tuple(sorted(unreachable)))
 
     async def _run(self, command: Drive, argv: Argv | None, otherwise: str) -> ActionOutcome:
         return ActionOutcome(message=otherwise if argv is None else await self._command(command, argv))
@@ -367,19 +319,6 @@ def _about(command: Drive, side: str) -> Drive:
         epoch=command.epoch,
         timeout=command.timeout,
     )
-
-
-def _gravity(error: BaseException) -> int:
-    """An edge that refuses an epoch outweighs one whose answer was lost, and that one a plain failure."""
-    match error:
-        case ActionRefused():
-            return 1
-        case ActionUnknown():
-            return 2
-        case ActionError():
-            return 3
-        case _:
-            return 0
 
 
 def _joined(names: Iterable[str]) -> str:
