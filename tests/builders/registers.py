@@ -34,6 +34,7 @@ class Store:
     left: asyncio.Event = field(default_factory=asyncio.Event)
     grants: dict[str, Grant] = field(default_factory=dict)
     beats: dict[str, Heartbeat] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)  # epochs at which grants were held last
 
     def lapse(self) -> None:
         if self.leader and self.now() >= self.expires:
@@ -211,6 +212,9 @@ class StoreGrants:
                 raise CoordinationConflict("it must be fenced first")
             if standing.epoch > epoch:
                 raise CoordinationConflict(f"epoch {epoch} is older than {standing.epoch}")
+            if self.store.held.get(group, 0) >= epoch and standing.holder != holder:
+                raise CoordinationConflict("another holder needs a newer epoch")
+        self.store.held[group] = epoch
         return self._put(opened)
 
     def last_heard(self, group: str) -> Heartbeat | None:

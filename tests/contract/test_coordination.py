@@ -192,6 +192,19 @@ async def test_a_grant_is_opened_closed_and_opened_for_the_other(make: Make) -> 
     assert again.revision > closed.revision > opened.revision
 
 
+async def test_two_sides_never_hold_at_the_same_epoch(make: Make) -> None:
+    node = await make("a")
+    assert await node.lease.acquire() is not None
+    await node.grants.open_grant("calls", "primary", 3)
+    await node.grants.close_grant("calls", 3)
+    with pytest.raises(CoordinationConflict, match="newer"):
+        await node.grants.open_grant("calls", "backup", 3)
+    assert (await node.grants.open_grant("calls", "primary", 3)).phase is GrantPhase.HELD
+    await node.grants.close_grant("calls", 4)
+    await node.grants.close_grant("calls", 5)
+    assert (await node.grants.open_grant("calls", "backup", 5)).holder == "backup"
+
+
 def sighting(name: str, probes: int) -> Sighting:
     word = Word(HealthState.DOWN, Outcome.NO_REPLY, 0, 3, False, None, 1.5, "no reply 无应答")
     return Sighting(name, "rack-1", probes, 2, 0.003, {RungKey("primary", "sip"): word})

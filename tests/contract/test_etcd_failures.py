@@ -14,13 +14,15 @@ import pytest
 import trustme
 
 from controller.etcd.client import EtcdClient, EtcdSettings
+from controller.etcd.transactions import changed_at, delete, put
+from controller.leases.etcd.sightings import EtcdSightings
 from controller.model.errors import (
     CoordinationConflict,
     CoordinationError,
     CoordinationForeign,
     CoordinationUnknown,
 )
-from controller.ports import Heartbeat
+from controller.ports import Heartbeat, Sighting
 from tests.builders.coordinating import PLACES, Node, overlaps
 from tests.builders.etcd import PROGRAM, Etcd
 
@@ -85,6 +87,45 @@ async def test_members_that_die_and_stand_still_never_make_two_leaders(
     assert sum(node.writes for node in nodes) > 20
     last = max(until for node in nodes for _, until in node.proved)
     assert last > time.monotonic() - 1.5, "somebody leads again in the end"
+
+
+def test_the_checker_sees_two_leaders(tmp_path: Path) -> None:
+    first, second = (Node(name, ("http://127.0.0.1:1",), tmp_path) for name in ("a", "b"))
+    first.proved = [(0.0, 1.0), (2.0, 3.0)]
+    second.proved = [(1.0, 2.0)]
+    assert overlaps([first, second]) == []
+    second.proved.append((2.9, 3.5))
+    assert overlaps([first, second]) == [((2.0, 3.0), (2.9, 3.5))]
+
+
+async def test_leadership_outlives_an_etcd_leader_that_stood_still(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    """Before 3.4.31 and 3.5.13 it revokes, when it goes on, leases that the new leader has kept alive meanwhile."""
+    node = made(clients, "a", etcd.urls, tmp_path)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    led = node.lease.created
+
+    async def renew() -> None:
+        while True:
+            try:
+                assert await node.lease.acquire() is not None, "another one leads"
+            except CoordinationError:
+                pass
+            await asyncio.sleep(0.05)
+
+    renewing = asyncio.create_task(renew())
+    for _ in range(3):
+        leader = etcd.leader()
+        leader.signal(signal.SIGSTOP)
+        await asyncio.sleep(2.5)
+        leader.signal(signal.SIGCONT)
+        await asyncio.sleep(0.7)
+        assert not renewing.done(), renewing.exception()
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+    assert node.lease.created == led
 
 
 async def test_a_node_that_sees_only_a_cut_off_member_proves_nothing(
@@ -214,8 +255,6 @@ async def test_a_cluster_whose_disks_were_put_back_is_refused(
 async def test_one_member_that_hangs_makes_nobody_deaf_or_slow(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    from controller.etcd.transactions import put
-
     node, other = (made(clients, name, etcd.urls, tmp_path) for name in ("a", "b"))
     for each in (node, other):
         await each.register.open()
@@ -259,8 +298,6 @@ async def test_an_old_server_is_refused_unless_it_is_accepted(etcd: Etcd, client
 async def test_a_closed_grant_takes_no_heartbeat_and_names_the_last_one(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    from controller.etcd.transactions import changed_at, put
-
     node = made(clients, "a", etcd.urls, tmp_path)
     await node.register.open()
     assert await node.lease.acquire() is not None
@@ -290,6 +327,52 @@ async def test_a_closed_grant_takes_no_heartbeat_and_names_the_last_one(
     assert (await node.grants.read("calls"))[1] == last
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_what_a_newer_version_says_is_kept_or_left_out(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    node = made(clients, "a", etcd.urls, tmp_path)
+    await node.register.open()
+    assert await node.lease.acquire() is not None
+    newer = {"version": 2, "epoch": 3, "holder": "primary", "phase": "held", "quorum": ["x"]}
+    await node.client.transact([], [put(PLACES.grant("calls"), json.dumps(newer).encode())])
+    grant, _ = await node.grants.close_grant("calls", 4)
+    assert (grant.holder, grant.epoch) == ("primary", 4)
+    _, standing = await node.client.get(PLACES.grant("calls"))
+    assert standing is not None and json.loads(standing.value)["quorum"] == ["x"]
+    await node.client.transact([], [put(PLACES.hold("calls"), b"no heartbeat")])
+    assert (await node.grants.read("calls")) == (grant, None)
+    await node.client.transact([], [put(PLACES.grant("calls"), b'{"phase": "lent"}')])
+    with pytest.raises(CoordinationError, match="can't be read"):
+        await node.grants.read("calls")
+    for key, value in (("b", b'{"version": 2}'), ("c", _sighting(7))):
+        await node.client.transact([], [put(PLACES.vantage(key), value)])
+    heard = EtcdSightings(node.client, PLACES, "a").watch()
+    assert (await anext(heard)).vantage == "c", "one that can't be read makes nobody deaf to the others"
+    await heard.aclose()  # type: ignore[attr-defined]
+
+
+def _sighting(probes: int) -> bytes:
+    return json.dumps(
+        {"version": 1, "failure_domain": "", "probes": probes, "late": 0, "lag": 0.0, "words": []}
+    ).encode()
+
+
+async def test_a_node_that_starts_again_goes_on_publishing(
+    etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
+) -> None:
+    node = made(clients, "a", etcd.urls, tmp_path)
+    reader = EtcdSightings(node.client, PLACES, "reader").watch()
+    for probes in (5, 1):  # its own counter begins anew
+        sightings = EtcdSightings(node.client, PLACES, "a")
+        for more in range(2):
+            await sightings.publish(Sighting("a", "rack", probes + more, 0, 0.0, {}))
+    assert (await anext(reader)).probes == 2
+    await node.client.transact([], [delete(PLACES.vantage("a"))])  # its lease ran out in an outage
+    await sightings.publish(Sighting("a", "rack", 9, 0, 0.0, {}))
+    assert (await asyncio.wait_for(anext(reader), 5)).probes == 9
+    await reader.aclose()  # type: ignore[attr-defined]
 
 
 async def test_user_and_password(tmp_path: Path, clients: list[EtcdClient]) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from controller.etcd.client import EtcdClient
@@ -87,15 +88,20 @@ class EtcdGrants:
 
     async def watch(self) -> None:
         """Until cancelled: takes the time of every heartbeat as it arrives."""
+        deaf = False
         while True:
             try:
                 found = await self._client.prefix(self._places.holds)
-                async for changes in self._client.watch(self._places.holds, after=found.revision):
-                    for change in changes:
-                        if change.value is not None:
-                            self._hear(change.key, change.value, change.revision)
+                async with aclosing(self._client.watch(self._places.holds, after=found.revision)) as watch:
+                    async for changes in watch:
+                        deaf = False
+                        for change in changes:
+                            if change.value is not None:
+                                self._hear(change.key, change.value, change.revision)
             except CoordinationError as error:
-                log.warning("heartbeats are not heard: %s", error, extra={"action": "holds_unheard"})
+                if not deaf:
+                    deaf = True
+                    log.warning("heartbeats are not heard: %s", error, extra={"action": "holds_unheard"})
             await asyncio.sleep(RETRY)
 
     def _hear(self, key: str, value: bytes, revision: int) -> None:

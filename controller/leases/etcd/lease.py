@@ -1,11 +1,13 @@
 """Leadership: one key, created by the node that leads, attached to a lease that is young.
 
-A keep-alive is no proof of leadership: members answer it without asking each other, one that was cut off from its quorum
-for a third of a second longer, and one that stood still revokes leases that were renewed meanwhile. A deadline that
-counts from such an answer may lie after the lease's real end by as much as an election takes. So no lease is kept alive
-here: each renewal takes a new one and moves the key to it. Both are commits, so the new lease's time runs, on whichever
-member leads, from no earlier than our request; and what a member revokes that stood still is a lease it knew before,
-which the key has left by then. The old leases run out by themselves, with nothing attached.
+A keep-alive is no proof of leadership: members answer it without asking each other, and one that was cut off from its
+quorum goes on for a third of a second. Nor does it protect: before etcd 3.4.31 and 3.5.13 a leader that stood still
+revokes what it last knew to be due. Measured on 3.4.23, its leader stopped for 3 s, TTL 1: in 4 of 10 rounds a key whose
+lease was kept alive by the new leader vanished 11-46 ms after a confirmed renewal; of keys renewed as here, 0 of 10.
+
+So no lease is kept alive: each renewal takes a new one and moves the key to it. Both are commits, so the new lease's time
+runs, on whichever member leads, from no earlier than our request; and what a member that stood still revokes is a lease
+it knew before, which the key has left by then. The old leases run out by themselves, with nothing attached.
 
 Every later write of the leader carries the same guard as the renewal: the key's creation.
 """
