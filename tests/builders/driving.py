@@ -102,7 +102,8 @@ class Edges:
                 return (("live_calls", left),)
             case DriverVerb.REDIRECT | DriverVerb.REASSERT:
                 self._need(reachable)
-                if side in self.fenced:
+                # Asserted by a person who settled on it, it is let in next: until then calls only fail.
+                if side in self.fenced and command.verb is DriverVerb.REDIRECT:
                     self.violations.append(f"calls were sent to {side}, which is fenced")
                 for edge in reachable.values():
                     self._write(edge, command.epoch, {side})

@@ -120,7 +120,7 @@ def _works(seen: Taking, at: float, healing: Healing) -> Iterator[Violation]:
 
 
 def _planned(story: Sequence[Line]) -> frozenset[tuple[str, int]]:
-    """(group, epoch) of the moves that a person planned, the way back included."""
+    """(group, epoch) of the moves that a person asked for, the way back included."""
     switches: set[tuple[str, str]] = set()
     epochs: set[tuple[str, int]] = set()
     for line in story:
@@ -128,6 +128,8 @@ def _planned(story: Sequence[Line]) -> frozenset[tuple[str, int]]:
         key = (line.node, name)
         if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in PLANNED:
             switches.add(key)
+        if line.kind is FactKind.GROUP_RELEASED and isinstance(epoch, int):
+            epochs.add((line.subject, epoch))
         known = key in switches or any(name == other for _, other in switches)
         if name and known and isinstance(epoch, int):
             epochs.add((line.subject, epoch))

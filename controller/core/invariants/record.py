@@ -305,6 +305,7 @@ def i13_quiet(story: Sequence[Line]) -> Iterator[Violation]:
     """A healthy system sees no action: an automatic switch or run has an open incident behind it."""
     incidents: dict[str, Incident] = {}
     faults: set[str] = set()
+    stopped: set[str] = set()
     for line in story:
         for item in line.changed:
             match item:
@@ -323,9 +324,12 @@ def i13_quiet(story: Sequence[Line]) -> Iterator[Violation]:
                 yield _at(line, "I13", f"{group.name} switches by itself and no incident is open")
             elif ":" in switch.fault and switch.fault not in faults:
                 yield _at(line, "I13", f"{group.name} switches for {switch.fault}, which is not active")
+        for group in _groups(line):
+            (stopped.add if group.phase is Phase.NEEDS_PERSON else stopped.discard)(group.name)
         if line.kind is FactKind.RUN_STARTED:
             for run in line.changed:
-                if isinstance(run, Run) and run.started_by == "rule":
+                # Where a person's own switch was stopped, callers are without a side and there may be no incident yet.
+                if isinstance(run, Run) and run.started_by == "rule" and run.group not in stopped:
                     known = incidents.get(run.incident)
                     if known is None or not known.open:
                         yield _at(line, "I13", f"{run.id} runs by rule and no incident is open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core.draft import Draft
+from controller.core.switching import permit
 from controller.core.switching.intents import planned, switch_of
 from controller.model.events import RunWanted, SwitchEnded
 from controller.model.facts import FactKind
@@ -91,9 +92,14 @@ def answer(
 
 def want_last_resort(draft: Draft, group: Group, *, incident: str, fault: str, drill: bool) -> None:
     """Ask once an incident for the runbook that serves callers with neither side."""
-    runbook = draft.rules(group.name).last_resort
+    rules = draft.rules(group.name)
+    runbook = rules.last_resort
     if runbook not in draft.policy.runbooks:
         return
+    if not incident:
+        # A person asked for the switch before there was an incident; there may be one by now.
+        standing = permit.faults_against(draft.state, rules, group.active, "")
+        incident = next((fault.incident for fault in standing if fault.incident), "")
     if any(
         run.runbook == runbook and run.incident == incident and run.live for run in draft.state.runs.values()
     ):

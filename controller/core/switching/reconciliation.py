@@ -114,7 +114,9 @@ def read(draft: Draft, group: Group, event: ActionFinished) -> None:
     if not group.drifted_edges and not _names(seen.get("ungated")):
         if waiting is not None:
             data = (("verb", str(waiting.verb)), ("side", waiting.side), ("found", "as desired"))
-            draft.change(FactKind.EDGE_REASSERTED, replace(group, upkeep=None), data)
+            draft.change(
+                FactKind.EDGE_REASSERTED, replace(group, upkeep=_admitting(draft, group, waiting)), data
+            )
     elif group.phase is Phase.IDLE and _may_put_right(draft, group, waiting):
         if waiting is None:
             waiting = Upkeep(verb=DriverVerb.REASSERT, side=group.active, epoch=group.epoch)
@@ -207,7 +209,9 @@ def kept(draft: Draft, group: Group, event: ActionFinished) -> None:
     kind = FactKind.SWITCH_STEP_FINISHED
     match upkeep.verb:
         case DriverVerb.REASSERT if succeeded:
-            done = replace(group, upkeep=None, drifted_edges=(), next_read=draft.at.mono)
+            done = replace(
+                group, upkeep=_admitting(draft, group, upkeep), drifted_edges=(), next_read=draft.at.mono
+            )
             draft.change(FactKind.EDGE_REASSERTED, done, data)
         case DriverVerb.REASSERT:
             draft.change(kind, replace(group, upkeep=again), data)
@@ -226,6 +230,15 @@ def kept(draft: Draft, group: Group, event: ActionFinished) -> None:
             draft.change(kind, replace(group, upkeep=None), (*data, ("given_up", True)))
         case _:
             draft.change(kind, replace(group, upkeep=again), data)
+
+
+def _admitting(draft: Draft, group: Group, asserted: Upkeep) -> Upkeep | None:
+    """A person settled on a side that is fenced: the edges point to it and to no other, now it may be let in."""
+    if not asserted.by or asserted.side not in group.fenced:
+        return None
+    return Upkeep(
+        verb=DriverVerb.UNFENCE, side=asserted.side, epoch=asserted.epoch, by=asserted.by, due=draft.at.mono
+    )
 
 
 def _let_in(draft: Draft, group: Group, upkeep: Upkeep, data: Values) -> None:

@@ -14,7 +14,7 @@ from controller.model.moments import Values
 
 
 def settle(draft: Draft, event: OperatorReleasedGroup) -> None:
-    """From NEEDS_PERSON: the named side is active, asserted at a new epoch (let in first, were it fenced).
+    """From NEEDS_PERSON: the named side is active, asserted at a new epoch (then let in, were it fenced).
     At rest: the side that is fenced is let back in. Anything else needs a switch."""
     group, rules = draft.state.groups.get(event.group), draft.policy.groups.get(event.group)
     if group is None or rules is None:
@@ -35,12 +35,8 @@ def settle(draft: Draft, event: OperatorReleasedGroup) -> None:
         refuse(draft, "release", event.group, event.by, tuple(reasons), (("active", group.active),))
         return
     epoch = max(group.epoch, group.edge_epoch) + 1 if stopped else group.epoch
-    if not stopped:
-        verb, side = DriverVerb.UNFENCE, standby
-    elif event.active in group.fenced:
-        verb, side = DriverVerb.UNFENCE, event.active
-    else:
-        verb, side = DriverVerb.REASSERT, event.active
+    # The side that is let in gets calls only when the other one gets none any more: the edges first, then the fence.
+    verb, side = (DriverVerb.REASSERT, event.active) if stopped else (DriverVerb.UNFENCE, standby)
     upkeep = Upkeep(verb=verb, side=side, epoch=epoch, by=event.by, due=draft.at.mono)
     settled = replace(
         group,

@@ -555,6 +555,25 @@ def test_a_newer_epoch_stops_an_armed_group_at_rest() -> None:
     assert Refusal.NEEDS_PERSON in rig.ended[0].refusals
 
 
+def test_a_fenced_side_that_a_person_settles_on_is_let_in_after_the_edges_left_the_other(rig: Rig) -> None:
+    """Let in first, it would share the callers with the other side until the last edge is put right."""
+    rig.send(wanted())
+    rig.mishap = lambda command: Mishap.FAILS if command.verb is DriverVerb.REDIRECT else Mishap.NONE
+    finish(rig)
+    assert rig.group.phase is Phase.NEEDS_PERSON and "primary" in rig.edges.fenced
+    rig.edges.edges["edge1"].active = {"backup"}
+    before = len(rig.verbs)
+    rig.mishap = lambda command: Mishap.NONE
+    rig.send(
+        OperatorReleasedGroup(at=START, group=GROUP, active="primary", by="ann", reason="it works again")
+    )
+    finish(rig)
+    verbs = [verb for verb in rig.verbs[before:] if verb not in ("read_back",)]
+    assert verbs == ["reassert", "unfence"]
+    assert rig.group.fenced == () and rig.edges.fenced == set()
+    assert [edge.active for edge in rig.edges.edges.values()] == [{"primary"}, {"primary"}]
+
+
 def test_release_lets_the_fenced_side_back_in_as_the_standby(rig: Rig) -> None:
     rig.send(wanted())
     finish(rig)
