@@ -24,6 +24,7 @@ class Disk:
     full: bool = False
     torn: int = 0
     acknowledged: int = 0
+    unsynced: int = 0
     _flying: list[Linked] = field(default_factory=list)
 
     def begin(self, linked: list[Linked]) -> None:

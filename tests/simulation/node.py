@@ -3,7 +3,7 @@ simulated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -17,7 +17,7 @@ from controller.engine.sharing import Sharing
 from controller.model.commands import Command, Notify, RunAction
 from controller.model.errors import ActionError, NotificationError
 from controller.model.events import Event, LadderFinished
-from controller.model.facts import Aggregate
+from controller.model.facts import Aggregate, Entry
 from controller.model.health import RungKey
 from controller.model.moments import Moment
 from controller.model.policy import Policy
@@ -56,7 +56,8 @@ class Surroundings:
     random: Random
     store: Store | None
     board: Board | None
-    taken: Callable[[str, Command, int], None]
+    left: Callable[[Node, Command], None]
+    noticed: Callable[[Node, Sequence[Entry]], None]
     paged: Callable[[Notify], None]
 
 
@@ -136,6 +137,8 @@ class Node:
         self.defect = ""
         self.dispatched: dict[str, int] = {}
         self._clockwork = (offset, drift, wall)
+        self.crash_at = 0
+        self.crashes: Callable[[], None] = self.crash
         self.host: Host
         self.engine: Engine
         self.prober: SimulatedProber
@@ -148,6 +151,8 @@ class Node:
         self.starts += 1
         self.running = True
         host = self.host = Host(self.name, offset=offset, drift=drift, wall=wall)
+        if self.starts == 1:
+            host.crash_at, host.crashes = self.crash_at, self.crashes
         clock = HostClock(host, loop)
         self.journal = SimulatedJournal(self.name, self.disk)
         instruments = Instruments(self.name, around.platform, around.network, loop, around.random)
@@ -194,6 +199,7 @@ class Node:
         self.leadership = Leadership(lease, clock, self.engine.submit, period=0.5, replica=replica)
         self._sharing = sharing
         self._clock = clock
+        self.engine.subscribe(lambda entries: self.around.noticed(self, entries))
         loop.spawn(host, self._main(), "main")
 
     async def _main(self) -> None:
@@ -244,7 +250,7 @@ class Node:
     def left(self, command: Command) -> None:
         if command.id.startswith("CMD-"):  # a reconciliation's read changes nothing and is not recorded
             self.dispatched.setdefault(command.id, self.disk.acknowledged)
-        self.around.taken(self.name, command, self.disk.acknowledged)
+        self.around.left(self, command)
 
     def crash(self) -> None:
         """The power is cut: no `finally` runs, and what was not synced is gone."""
@@ -253,6 +259,11 @@ class Node:
         self.running = False
         self.around.loop.kill(self.host)
         self.disk.power_cut()
+
+    def true(self, wall: float) -> float:
+        """True seconds, from seconds of this node's wall clock as it was set at first."""
+        _, drift, offset = self._clockwork
+        return (wall - offset) / (1.0 + drift)
 
     @property
     def state(self) -> State:

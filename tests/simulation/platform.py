@@ -41,6 +41,7 @@ class SideModel:
     cut_off: bool = False
     cut_epoch: int = 0
     backlog: list[tuple[float, str]] = field(default_factory=list)
+    broken_since: float = 0.0
 
     @property
     def works(self) -> bool:
@@ -182,6 +183,8 @@ class Platform:
 
     def set_condition(self, name: str, condition: Condition) -> None:
         side = self.sides[name]
+        if side.works and condition is not Condition.HEALTHY:
+            side.broken_since = self.loop.now
         went_on = side.condition is Condition.HUNG and condition is not Condition.KILLED
         side.condition = condition
         if went_on and side.power and condition is Condition.HEALTHY:
@@ -197,6 +200,8 @@ class Platform:
     def set_power(self, name: str, power: bool) -> None:
         """Without power nothing survives: it comes up working."""
         side = self.sides[name]
+        if side.works and not power:
+            side.broken_since = self.loop.now
         side.power = power
         if power:
             side.condition = Condition.HEALTHY

@@ -6,14 +6,17 @@ import gc
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from controller.actions import processes
 from controller.core.invariants import Budget, Healing, Violation, observed, violations
-from controller.model.commands import Command
-from controller.model.facts import FactKind
+from controller.core.timeline import lines
+from controller.model.commands import Command, Drive
+from controller.model.facts import Entry, FactKind
+from controller.model.groups import DriverVerb
+from controller.model.health import HealthState
 from controller.model.policy import Policy
 from tests.simulation.actuating import Commands
 from tests.simulation.coordination import NAME as ETCD
@@ -28,6 +31,9 @@ from tests.simulation.platform import GROUP, Platform
 from tests.simulation.troubles import TROUBLES
 
 NAMES = ("a", "b", "c")
+STALE = 6.0
+"""Seconds after which a broken side is known to be, by whatever it is probed."""
+
 HEALED_WITHIN = 7.0
 """Seconds from the end of all troubles: an unanswered page repeats, a cooldown runs out, a person settles, a switch."""
 
@@ -78,7 +84,8 @@ class World:
             random=Random(f"{seed}/nodes"),
             store=self.store,
             board=board,
-            taken=self._left,
+            left=self._left,
+            noticed=self.noticed,
             paged=self.persons.paged,
         )
         self.nodes = [
@@ -95,7 +102,8 @@ class World:
         self.commands = Commands(self.network, self.platform, Random(f"{seed}/commands"))
         self._undo: dict[int, Callable[[], None]] = {}
         self.healed_at = plan.heals
-        self.on_command: Callable[[str, Command], None] = lambda node, command: None
+        self.marks: tuple[str, int, int] | None = None
+        """The node whose switch was the first, and its steps when that began and when it was over."""
 
     def busy_side(self) -> str:
         return self.platform.taking[0] if self.platform.taking else "primary"
@@ -131,8 +139,41 @@ class World:
                 gc.enable()
         return self.report
 
-    def _left(self, node: str, command: Command, sequence: int) -> None:
-        self.on_command(node, command)
+    def crash_before(self, name: str, step: int, back_after: float) -> None:
+        """The first incarnation of this node dies before this step of it."""
+        node = next(node for node in self.nodes if node.name == name)
+
+        def crash() -> None:
+            node.crash()
+            self._say(f"crash: {name} before its step {step}")
+            self.loop.after(back_after, self.restart, node)
+
+        node.crash_at, node.crashes = step, crash
+
+    def _left(self, node: Node, command: Command) -> None:
+        """A command leaves a node: what must be true of the world at that instant."""
+        if not isinstance(command, Drive) or not command.disruptive:
+            return
+        if self.store is not None:
+            record = self.store.records.get(f"group/{command.group}")
+            if record is None or f'"{command.id}"'.encode() not in record.value:
+                self._found("I2", f"{node.name}: {command.id} left, and the store does not have it")
+        if command.verb is DriverVerb.FENCE and command.switch:
+            switch = node.state.groups[command.group].switch
+            if switch is not None and switch.automatic and switch.id == command.switch:
+                target = self.platform.sides[switch.target]
+                since = self.loop.now - target.broken_since if not target.works else 0.0
+                if since > STALE:
+                    self._found(
+                        "I6", f"{node.name}: {switch.id} goes to {target.name}, broken for {since:.1f} s"
+                    )
+
+    def noticed(self, node: Node, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind == FactKind.SWITCH_STARTED and self.marks is None:
+                self.marks = (node.name, node.host.steps, 0)
+            elif entry.kind == FactKind.SWITCH_ENDED and self.marks is not None and self.marks[2] == 0:
+                self.marks = (self.marks[0], self.marks[1], node.host.steps)
 
     def _act(self, act: Happening) -> None:
         self.report.fired[act.name] += 1
@@ -202,8 +243,8 @@ class World:
             working = frozenset(name for name, side in self.platform.sides.items() if side.works)
             healing = Healing(at=self.healed_at, within=HEALED_WITHIN, until=self.plan.ends, working=working)
         report.violations += observed(self.platform.observations, records, healing=healing)
-        if self.plan.kind is Kind.QUIET and report.facts[FactKind.SWITCH_STARTED]:
-            self._found("I13", "a working platform was switched")
+        if self.plan.kind is Kind.QUIET:
+            self._judge_quiet(records)
         for error in self.loop.errors:
             self._found("SIM", error)
         report.steps = self.loop.steps
@@ -213,6 +254,24 @@ class World:
             head.update((entries[-1].digest if entries else "-").encode())
         head.update(repr(self.platform.observations[-1]).encode())
         report.digest = head.hexdigest()[:16]
+
+    def _judge_quiet(self, records: Sequence[Sequence[Entry]]) -> None:
+        """Nothing is switched while the platform works; and where fewer than the quorum were ever cut off from a side,
+        nobody says that it is down."""
+        if self.report.facts[FactKind.SWITCH_STARTED]:
+            self._found("I13", "a working platform was switched")
+        cuts = sum(count for name, count in self.report.fired.items() if "cut from" in name)
+        if cuts >= self.policy.groups[GROUP].vantages:
+            return
+        for line in (line for entries in records for line in lines(entries)):
+            if (
+                line.kind is FactKind.HEALTH_CHANGED
+                and line.get("current") == HealthState.DOWN
+                and line.subject in self.platform.sides
+            ):
+                self._found(
+                    "I13", f"{line.node}: {line.subject} is found down by {line.get('rung')}, and it works"
+                )
 
     def _close(self) -> None:
         """Coroutines that never ended are ended by the collector: they are nobody's any more."""
