@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 import time
@@ -14,15 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Final
 
-from controller.agent.processes import DEAD_LETTERS, PROC, STOPPED_LETTERS, Processes
+from controller.agent.processes import DEAD_LETTERS, STOPPED_LETTERS, Process, Processes
+from controller.agent.queues import waiting
 from controller.agent.settings import EvidenceSettings
 from controller.sip.options import OptionsTemplate, match_response
 
-SOCKETS: Final = ("udp", "udp6", "tcp", "tcp6")
-LISTENING: Final = "0A"  # <net/tcp_states.h>
+log = logging.getLogger(__name__)
 
 
 class Verdict(StrEnum):
@@ -57,6 +56,7 @@ class Witness:
         self._changed = asyncio.Condition()
         self._queued_since: float | None = None
         self._queued = 0
+        self._blind = False
         self.changes = 0
         self.evidence = Evidence(
             verdict=Verdict.UNKNOWN,
@@ -101,9 +101,13 @@ class Witness:
             self._caller.answered = max(self._caller.answered, now)
 
     async def _look(self) -> None:
+        members: tuple[Process, ...] = ()
+        if self._processes is not None:
+            known = self._processes.known()
+            # In a thread: on a host with thousands of processes it takes longer than a round.
+            members = known if known is not None else await asyncio.to_thread(self._processes.search)
         now = time.monotonic()
-        members = self._processes.look() if self._processes is not None else ()
-        queued = waiting(self._settings.ports) if self._settings.ports else 0
+        queued = self._waiting()
         answered = self._caller.since(now) if self._caller is not None else None
         verdict, reason = self._judge(now, [one.state for one in members], queued, answered)
         before = self.evidence
@@ -119,6 +123,16 @@ class Witness:
             async with self._changed:
                 self.changes += 1
                 self._changed.notify_all()
+
+    def _waiting(self) -> int:
+        if not self._settings.ports or self._blind:
+            return 0
+        try:
+            return waiting(self._settings.ports)
+        except OSError as error:
+            self._blind = True
+            log.warning("queues can't be watched here: %s", error, extra={"action": "evidence"})
+            return 0
 
     def _judge(
         self, now: float, states: Sequence[str], queued: int, answered: float | None
@@ -205,20 +219,3 @@ class _Caller:
             key = match_response(datagram)
             if key is not None and self._asked.pop(key.branch, None) is not None:
                 self.answered = time.monotonic()
-
-
-def waiting(ports: Sequence[int], root: Path = PROC / "self/net") -> int:
-    """The receive queues of the sockets bound to these local ports (proc_net_udp, proc_net_tcp: columns 2, 4, 5)."""
-    wanted = {f"{port:04X}" for port in ports}
-    total = 0
-    for name in SOCKETS:
-        try:
-            lines = (root / name).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            listens = name.startswith("udp") or fields[3] == LISTENING
-            if listens and fields[1].rpartition(":")[2] in wanted:
-                total += int(fields[4].partition(":")[2], 16)
-    return total

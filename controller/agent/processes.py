@@ -61,16 +61,18 @@ class Processes:
             return self._of_pid_file(settings.pid_file)
         return _matching(settings.match)
 
-    def look(self) -> tuple[Process, ...]:
-        """As `members`, cheaply: all of /proc is searched once a second, and when one of those found has gone."""
-        now = time.monotonic()
-        if now < self._searched + SEARCH:
-            again = [process(pid) for pid in self._known]
-            here = tuple(one for one in again if one is not None)
-            if here and len(here) == len(again):
-                return here
+    def known(self) -> tuple[Process, ...] | None:
+        """Those found by the last `search`, as they are now. None: a second has passed since, or one has gone."""
+        if time.monotonic() >= self._searched + SEARCH:
+            return None
+        again = [process(pid) for pid in self._known]
+        here = tuple(one for one in again if one is not None)
+        return here if here and len(here) == len(again) else None
+
+    def search(self) -> tuple[Process, ...]:
+        """As `members`, and remembered. Walks all of /proc: some 50 us a process."""
         found = self.members()
-        self._known, self._searched = tuple(one.pid for one in found), now
+        self._known, self._searched = tuple(one.pid for one in found), time.monotonic()
         return found
 
     def stopped(self) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from controller.agent.activities import Side, troubles
-from controller.agent.evidence import Verdict, Witness, waiting
+from controller.agent.evidence import Verdict, Witness
 from controller.agent.processes import ProcessError, Processes, process
+from controller.agent.queues import waiting
 from controller.agent.settings import ActivitySettings, EvidenceSettings, GroupSettings, ProcessSettings, Stop
 
 # A main process and a child that go on apart from each other, as Kamailio's do.
@@ -224,17 +225,23 @@ async def test_a_side_that_takes_nothing_is_hung(
     running.cancel()
 
 
-def test_queues_are_read_of_the_watched_ports_only(tmp_path: Path) -> None:
-    head = "  sl  local_address rem_address   st tx_queue rx_queue\n"
-    (tmp_path / "udp").write_text(
-        head
-        + "  1: 0100007F:13C4 00000000:0000 07 00000000:00000300 00:0 0 0 0 0 0\n"
-        + "  2: 0100007F:1388 00000000:0000 07 00000000:00000700 00:0 0 0 0 0 0\n"
-    )
-    (tmp_path / "tcp").write_text(
-        head
-        + "  1: 00000000:13C4 00000000:0000 0A 00000000:00000005 00:0 0 0 0 0 0\n"
-        + "  2: 00000000:13C4 0100007F:9999 01 00000000:00000900 00:0 0 0 0 0 0\n"
-    )
-    assert waiting((5060,), tmp_path) == 0x300 + 5
-    assert waiting((5061,), tmp_path) == 0
+def test_what_waits_is_counted_at_the_watched_ports_only() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf,
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        deaf.bind(("127.0.0.1", 0))
+        listener.bind(("::1", 0))
+        listener.listen(8)
+        datagrams, connections = deaf.getsockname()[1], listener.getsockname()[1]
+        assert waiting((datagrams, connections)) == 0
+        callers = [socket.create_connection(("::1", connections)) for _ in range(3)]
+        assert waiting((connections,)) == 3
+        for _ in range(2):
+            sender.sendto(b"x" * 100, ("127.0.0.1", datagrams))
+        assert waiting((datagrams,)) >= 200
+        assert waiting((datagrams, connections)) >= 203
+        assert waiting((1,)) == 0
+        for caller in callers:
+            caller.close()
