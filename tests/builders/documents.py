@@ -50,6 +50,7 @@ class Device:
     port: int
     quirks: dict[str, list[Quirk]] = field(default_factory=dict)
     before_put: Callable[[], None] = lambda: None
+    after_get: Callable[[], None] = lambda: None
     writes: list[dict[str, Any]] = field(default_factory=list)
     seen: list[web.Request] = field(default_factory=list)
     applies: bool = True
@@ -119,6 +120,7 @@ class Device:
                 await answer.prepare(request)
                 await answer.write(body[: len(body) // 2])
                 return _broken(request)
+        self.after_get()
         return web.Response(body=body, content_type="application/json", headers={"ETag": tag})
 
     async def _get_running(self, request: web.Request) -> web.StreamResponse:

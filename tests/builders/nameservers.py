@@ -160,6 +160,7 @@ class Relay:
         self.lose: Lost | None = None
         self.before_update: Callable[[], Awaitable[object]] | None = None
         self.updates = 0
+        self.authoritative = True  # False: as from a cache
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
@@ -187,6 +188,8 @@ class Relay:
                 answer = await _message(onward_reader)
                 if update and self.lose is Lost.ANSWER:
                     return
+                if not self.authoritative:
+                    answer = answer[:4] + bytes([answer[4] & ~0x04]) + answer[5:]
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return

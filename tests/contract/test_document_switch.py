@@ -105,6 +105,7 @@ async def test_a_document_that_can_t_be_compared_is_not_written(world: DocumentW
     assert not device.writes and not [request for request in device.seen if request.method == "PUT"]
     seen = await world.driver.perform(drive(DriverVerb.READ_BACK, "primary", 1))
     assert dict(seen.data)["unreachable"] == "edge1" and "edge1: " in seen.message
+    assert quirk is not Quirk.WEAK or "is weak" in seen.message
     with pytest.raises(ActionRefused):
         await world.driver.perform(drive(DriverVerb.PRECHECK, "backup"))
 
@@ -153,6 +154,16 @@ async def test_a_newer_epoch_that_comes_in_between_is_obeyed(world: DocumentWorl
         device.write({**device.document, "note": "epoch=9"})
 
     device.before_put = newer
+    with pytest.raises(ActionRefused, match="older than 9"):
+        await redirect(world)
+    assert target(device) == TARGETS["primary"] and not device.writes
+
+
+async def test_a_change_right_after_the_read_is_not_overwritten(world: DocumentWorld) -> None:
+    """The tag is that of what was read and judged, not of whatever is there by now."""
+    device = world.devices["edge1"]
+    once = [lambda: device.write({**device.document, "note": "epoch=9"})]
+    device.after_get = lambda: once.pop()() if once else None
     with pytest.raises(ActionRefused, match="older than 9"):
         await redirect(world)
     assert target(device) == TARGETS["primary"] and not device.writes

@@ -200,6 +200,17 @@ async def test_what_can_t_be_switched_is_not_tried(
 
 
 @real
+async def test_what_a_cache_says_is_not_believed(tmp_path: Path) -> None:
+    async with running(NameWorld(tmp_path)) as world, relayed(world) as (relay, driver):
+        relay.authoritative = False
+        seen = await driver.perform(drive(DriverVerb.READ_BACK, "primary", 1))
+        assert dict(seen.data)["unreachable"] == "edge1" and "is not authoritative" in seen.message
+        with pytest.raises(ActionError, match="is not authoritative"):
+            await redirect(driver)
+        assert relay.updates == 0
+
+
+@real
 async def test_a_side_of_several_records(tmp_path: Path) -> None:
     async with running(NameWorld(tmp_path)) as world:
         written = world.written()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.actions.asterisk.ami import LONGEST_LINE, AmiError, Parser, encoded
@@ -16,6 +16,7 @@ STREAM = (
 ).encode()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=len(STREAM)), max_size=8))
 def test_pieces_of_any_size_say_the_same(cuts: list[int]) -> None:
     parser, found = Parser(), []
