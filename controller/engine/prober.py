@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
-from controller.engine.flights import Flights
 from controller.engine.kinds import ProbeFactory, ProbeKinds
 from controller.engine.ladders import Extra, LadderRun
 from controller.engine.lag import LagMeter
+from controller.engine.launches import Launches
 from controller.engine.outbox import Outbox
-from controller.engine.watch import Unbuildable, Watch, printable, void
+from controller.engine.watch import Unbuildable, Watch, void
 from controller.engine.wheel import SLOT, TimingWheel
 from controller.model.events import Event, LadderFinished, VantageBeat
-from controller.model.health import Outcome, ProbeResult, RungKey
+from controller.model.health import ProbeResult, RungKey
 from controller.ports import Clock, Target
 
 BEAT = 0.1
@@ -30,10 +30,6 @@ FINEST_LAG = 0.025
 FIRST_PROBE_WITHIN = 2.0
 """Seconds after its assignment in which a target with a long interval is probed for the first time."""
 
-MOST_FLIGHTS = 60_000
-MOST_TASKS = 500
-"""Probes in the air, mass and coroutine; what is due beyond is skipped and counted."""
-
 CHUNK = 100
 """Targets built between two turns of the loop."""
 
@@ -41,31 +37,20 @@ BUILD_SLICE = 0.02
 """Seconds after which the loop has its turn in the middle of a chunk: some probes read certificates when built."""
 
 
-@dataclass(slots=True)
-class ProberCounters:
-    """Monotone. `skipped`: probes left out because their slot was too late, their target still busy or a bound met."""
-
-    probes: int = 0
-    skipped: int = 0
-    voided: int = 0
-
-
 class LocalProber:
     """ports.Prober in this process and loop."""
 
     def __init__(self, vantage: str, clock: Clock, probe_factory: ProbeFactory) -> None:
         self.vantage = vantage
-        self.counters = ProberCounters()
         self.meter = LagMeter()
         self._clock = clock
         self._kinds = ProbeKinds(probe_factory)
         self._outbox = Outbox()
-        self._flights = Flights(self.meter, self._broke, self._kinds.raised)
+        self._launches = Launches(self._kinds, self.meter, self._took)
+        self.counters = self._launches.counters
         self._wheels: dict[float, TimingWheel[Watch]] = {}
         self._watches: dict[RungKey, Watch] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._ladders: set[LadderRun] = set()
-        self._mass_flying = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -142,9 +127,7 @@ class LocalProber:
                 timer.cancel()
         for run in tuple(self._ladders):
             run.finish()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._launches.close()
         self._kinds.close()
         for watch in self._watches.values():
             await self._kinds.close_probe(watch)
@@ -158,10 +141,10 @@ class LocalProber:
             "probes": self.counters.probes,
             "skipped": self.counters.skipped,
             "voided": self.counters.voided,
-            "unanswered": self._flights.given_up,
+            "unanswered": self._launches.flights.given_up,
             "dropped_events": self._outbox.dropped,
             "targets": len(self._watches),
-            "in_flight": self._mass_flying + len(self._tasks),
+            "in_flight": self._launches.in_the_air,
             "lag_p50": p50,
             "lag_p99": p99,
         }
@@ -173,7 +156,7 @@ class LocalProber:
 
     def _place(self, target: Target) -> None:
         now = time.monotonic()
-        watch = self._kinds.build(target, self._running(), self._finished)
+        watch = self._kinds.build(target, self._running(), self._launches.finished)
         earlier = self._watches.get(target.key)
         if earlier is not None:
             watch.inherit(earlier)
@@ -206,7 +189,7 @@ class LocalProber:
         if watch.mass is not None:
             watch.mass.release(watch.prepared)
         elif watch.probe is not None:
-            self._spawn(self._kinds.close_probe(watch))
+            self._launches.spawn(self._kinds.close_probe(watch))
 
     # Time
 
@@ -215,10 +198,10 @@ class LocalProber:
         if self._closed:
             return
         dues = [due for wheel in self._wheels.values() if (due := wheel.next_due) is not None]
-        if (flight := self._flights.next_due()) is not None:
+        if (flight := self._launches.flights.next_due()) is not None:
             dues.append(flight)
         now = time.monotonic()
-        if self._tasks or flight is not None:
+        if self._launches.tasks or flight is not None:
             dues.append(now + FINEST_LAG)
         if not dues:
             return
@@ -235,7 +218,7 @@ class LocalProber:
         self._timer = None
         self.meter.record(now, max(0.0, now - self._timer_due), 0)
         try:
-            self._flights.sweep(now)
+            self._launches.flights.sweep(now)
             for wheel in tuple(self._wheels.values()):
                 for due in wheel.take(now):
                     started = time.monotonic()
@@ -280,72 +263,17 @@ class LocalProber:
             self.counters.skipped += 1
             return
         watch.flying = 1
-        if not self._start(watch, watch, watch.timeout):
+        if not self._launches.start(watch, watch, watch.timeout):
             watch.flying = 0
 
     def _launch_extra(self, ticket: Extra, timeout: float) -> None:
-        if self._start(ticket.watch, ticket, timeout):
+        if self._launches.start(ticket.watch, ticket, timeout):
             self._arm()
         elif ticket.ladder is not None:
             now = time.monotonic()
             ticket.ladder.take(ticket.watch, void(ticket.watch.key, now, now, "too many probes in flight"))
 
-    def _start(self, watch: Watch, ticket: object, timeout: float) -> bool:
-        mass = watch.mass
-        if mass is not None:
-            if self._mass_flying >= MOST_FLIGHTS:
-                self.counters.skipped += 1
-                return False
-            self._mass_flying += 1
-            sent_at = time.monotonic()
-            try:
-                flight = mass.send(ticket, watch.prepared, timeout, sent_at)
-            except Exception as error:
-                self._finished(ticket, self._kinds.defective(watch, sent_at, error))
-                return True
-            if not flight.done:
-                self._flights.track(mass, flight, ticket, timeout, watch.resends)
-            return True
-        if len(self._tasks) >= MOST_TASKS:
-            self.counters.skipped += 1
-            return False
-        self._spawn(self._run(watch, ticket, timeout))
-        return True
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = self._running().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, watch: Watch, ticket: object, timeout: float) -> None:
-        self._take(ticket, await self._kinds.run(watch, timeout, self.meter.worst_since))
-
-    def _finished(self, ticket: object, result: ProbeResult) -> None:
-        """A mass probe came to its end. One that its kind had failed to finish may do so late: it is over already."""
-        if not _over(ticket):
-            self._mass_flying -= 1
-            self._take(ticket, result)
-
-    def _broke(self, ticket: object, sent_at: float, error: Exception) -> None:
-        """A mass kind raised where it had to finish a probe: nobody else would, and its target never be probed again."""
-        assert isinstance(ticket, (Watch, Extra))
-        watch = ticket if isinstance(ticket, Watch) else ticket.watch
-        self._finished(ticket, self._kinds.defective(watch, sent_at, error))
-
-    def _take(self, ticket: object, result: ProbeResult) -> None:
-        self.counters.probes += 1
-        ladder: LadderRun | None = None
-        if type(ticket) is Watch:
-            watch = ticket
-            watch.flying = 0
-        else:
-            assert isinstance(ticket, Extra)
-            ticket.finished = True
-            watch, ladder = ticket.watch, ticket.ladder
-        if result.note or result.values:
-            result = printable(result)
-        if result.outcome is Outcome.VOID:
-            self.counters.voided += 1
+    def _took(self, watch: Watch, ladder: LadderRun | None, result: ProbeResult) -> None:
         if not (watch.gone or self._closed):
             previous = watch.take(result)
             if previous is not None:
@@ -378,11 +306,3 @@ class LocalProber:
         if self._loop is None:
             raise RuntimeError("the prober was not started")
         return self._loop
-
-
-def _over(ticket: object) -> bool:
-    """Whether the result of a probe with this ticket was taken."""
-    if type(ticket) is Watch:
-        return not ticket.flying
-    assert isinstance(ticket, Extra)
-    return ticket.finished
