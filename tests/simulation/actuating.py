@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 
 from controller.actions import processes
+from controller.actions.kamailio_dispatcher import driver
 from controller.actions.kamailio_dispatcher.rpc import Parameter, Rpc
 from controller.model.errors import ActionError
 from tests.simulation.loop import HOST
 from tests.simulation.network import Network
 from tests.simulation.platform import Platform, Refused
+
+ADDRESSES = {"edge1": "192.0.2.11", "edge2": "192.0.2.12"}
 
 SWITCH = "switch"
 """The host of the switch ports."""
@@ -54,6 +58,22 @@ class SimulatedRpc(Rpc):
             raise aiohttp.ClientConnectorError(key, error) from error
         self._failing = False
         return answer
+
+
+@contextlib.contextmanager
+def wired(node: str, network: Network, platform: Platform) -> Iterator[None]:
+    """Drivers that are made inside speak to the simulated edges."""
+    real = driver.Rpc
+
+    def make(url: str, *, timeout: float, local_address: str = "") -> Rpc:
+        edge = next(name for name, address in ADDRESSES.items() if address in url)
+        return SimulatedRpc(node, edge, network, platform, timeout=timeout)
+
+    driver.Rpc = make  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        driver.Rpc = real  # type: ignore[misc]
 
 
 class Commands:

@@ -23,7 +23,7 @@ from controller.model.moments import Moment
 from controller.model.policy import Policy
 from controller.model.state import State
 from controller.ports import ActionOutcome, Target
-from tests.simulation.actuating import SimulatedRpc
+from tests.simulation.actuating import wired
 from tests.simulation.coordination import (
     Board,
     Client,
@@ -158,11 +158,8 @@ class Node:
         instruments = Instruments(self.name, around.platform, around.network, loop, around.random)
         self.prober = SimulatedProber(self.name, clock, host, loop, instruments.send)
         rules = around.policy.groups[GROUP]
-        driver = KamailioDispatcher(rules, rules.driver_parameters)  # type: ignore[arg-type]
-        for name, edge in driver._edges.items():
-            edge.rpc = SimulatedRpc(
-                self.name, name, around.network, around.platform, timeout=driver.parameters.rpc_timeout
-            )
+        with wired(self.name, around.network, around.platform):
+            driver = KamailioDispatcher(rules, rules.driver_parameters)  # type: ignore[arg-type]
         action = SimulatedAction()
         self.dispatcher = WatchedDispatcher(
             self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,8 +130,10 @@ class World:
             self.loop.at(self.plan.heals, self._heal)
             try:
                 self.loop.run(self.plan.ends)
-            except Deadlock as error:
-                self._found("SIM", str(error))
+            except Deadlock as stopped:
+                self._found("SIM", str(stopped))
+            for error in self.loop.errors:
+                self._found("SIM", error)
             self._judge()
         finally:
             processes.run = before
@@ -245,8 +248,6 @@ class World:
         report.violations += observed(self.platform.observations, records, healing=healing)
         if self.plan.kind is Kind.QUIET:
             self._judge_quiet(records)
-        for error in self.loop.errors:
-            self._found("SIM", error)
         report.steps = self.loop.steps
         report.lost, report.calls = self.platform.lost, self.platform.calls
         head = hashlib.sha256()
@@ -281,6 +282,8 @@ class World:
         try:
             for node in self.nodes:
                 node.__dict__.pop("engine", None)
-            gc.collect()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that a killed node never began
+                gc.collect()
         finally:
             sys.unraisablehook = hook
