@@ -27,6 +27,7 @@ from controller.core.invariants import violations
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
+from controller.engine.holds import RUNG, Holds
 from controller.engine.leadership import Leadership, watch_timers
 from controller.engine.loop import Engine, failover_relevant
 from controller.engine.prober_process import ProcessProber
@@ -45,7 +46,7 @@ from controller.model.health import RungKey
 from controller.model.moments import Values
 from controller.model.policy import Policy
 from controller.notifiers.pager import Pager
-from controller.ports import Action, Adopting, Coordinated, Lease, Notifier, SwitchDriver, Target
+from controller.ports import Action, Adopting, Coordinated, Grants, Lease, Notifier, SwitchDriver, Target
 from controller.stores.archive import SqlArchive
 from controller.stores.journal import SqliteJournal
 from controller.stores.journal_reader import JournalReader
@@ -229,6 +230,7 @@ class Controller:
                     asyncio.create_task(self.sharing.publish(), name="publishing"),
                     asyncio.create_task(self.sharing.listen(), name="listening"),
                     asyncio.create_task(self.coordination.grants.watch(), name="heartbeats"),
+                    asyncio.create_task(self._holds(self.coordination.grants).read(), name="holds"),
                 ]
             closing.push_async_callback(_end, parts)
             closing.push_async_callback(self.dispatcher.close)
@@ -252,6 +254,16 @@ class Controller:
             if isinstance(event, VantageBeat):
                 event = replace(event, failure_domain=self.settings.node.failure_domain)
             self.engine.submit(event)
+
+    def _holds(self, grants: Grants) -> Holds:
+        return Holds(
+            grants,
+            self.clock,
+            self.engine.submit,
+            lambda: self.engine.snapshot.state,
+            vantage=self.settings.node.name,
+            groups=_holders(self.settings.policy),
+        )
 
     async def _close_adapters(self) -> None:
         for action in self.actions.values():
@@ -339,7 +351,17 @@ def targets(policy: Policy) -> list[Target]:
         Target(RungKey(component.name, rung.name), rung)
         for component in policy.components.values()
         for rung in component.ladder
+        if rung.probe not in registry.READ_BY_THE_LEADER
     ]
+
+
+def _holders(policy: Policy) -> dict[str, dict[str, str]]:
+    """Groups whose address holders are watched: the component of each side, by the side's name."""
+    return {
+        name: {side.name: side.component for side in group.sides}
+        for name, group in policy.groups.items()
+        if any(policy.components[side.component].rung(RUNG) is not None for side in group.sides)
+    }
 
 
 def run(settings: Settings, ready: Callable[[str], None]) -> None:

@@ -31,6 +31,7 @@ PROBES: Mapping[str, str] = {
     "certificate": "controller.probes.certificate:Certificate",
     "file_age": "controller.probes.file_age:FileAge",
     "host_agent": "controller.probes.host_agent:HostAgent",
+    "hold": "controller.probes.hold:Hold",
 }
 ACTIONS: Mapping[str, str] = {
     "http": "controller.actions.http:Http",
@@ -54,6 +55,9 @@ NOTIFIERS: Mapping[str, str] = {
     "smtp": "controller.notifiers.smtp:Smtp",
     "apprise": "controller.notifiers.apprise:Apprise",
 }
+READ_BY_THE_LEADER = frozenset({"hold"})
+"""Probes that no prober runs."""
+
 CATEGORIES: Mapping[str, Mapping[str, str]] = {
     "probe": PROBES,
     "action": ACTIONS,

@@ -20,6 +20,8 @@ CONVENTIONAL_RUNGS: Mapping[str, str] = {
     "call_other": "sip_call",
     "register": "sip_register",
     "edge": "kamailio",
+    "agent": "host_agent",
+    "hold": "hold",
     "certificate": "certificate",
     "backup": "file_age",
 }
