@@ -7,97 +7,22 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
-
-from pydantic import Field
 
 from controller.model.health import Outcome, ProbeResult, RungKey
 from controller.model.moments import Values
 from controller.ports import Flight
-from controller.probes.answers import OUTCOMES, AnswerPolicy, accepted
+from controller.probes.answers import OUTCOMES
 from controller.probes.datagrams import Address, DatagramSocket
 from controller.probes.mass import OURS, MassKind, MassTarget
-from controller.probes.parameters import HostPort, SipUri, Strict, is_literal, split_address
-from controller.probes.sip_stream import StreamFailure, StreamFlight, TlsSettings, exchange
+from controller.probes.parameters import is_literal, split_address
+from controller.probes.sip_options_transaction import OptionsParameters, OptionsTarget, OptionsTransaction
+from controller.probes.sip_stream import StreamFailure, StreamFlight, exchange
 from controller.sip.errors import SipParseError
 from controller.sip.messages import Response, parse_message
 from controller.sip.options import OptionsTemplate, match_response
 from controller.sip.uri import bracketed, parse_uri
 
 COOKIE = b"z9hG4bK"
-
-
-class OptionsParameters(Strict):
-    """`address` is where to send, when it isn't what the URI names. A name is probed at every address it has, and
-    is up when all are (`require: all`) or one is (`any`). NAPTR and SRV records are not looked up."""
-
-    uri: SipUri
-    address: HostPort = ""
-    transport: Literal["udp", "tcp", "tls"] = "udp"
-    policy: AnswerPolicy = AnswerPolicy.STRICT
-    accept: frozenset[int] = frozenset()
-    qualify_2xx_only: bool = False
-    require: Literal["all", "any"] = "all"
-    from_uri: SipUri = "sip:thirdring@invalid"
-    max_forwards: int = Field(default=70, ge=0, le=255)
-    tls: TlsSettings = TlsSettings()
-
-
-class _Target(MassTarget):
-    __slots__ = ("accepts", "parameters", "template")
-
-    def __init__(self, key: RungKey, parameters: OptionsParameters, host: str, port: int) -> None:
-        super().__init__(key, host, port, require_all=parameters.require == "all")
-        self.accepts = accepted(parameters.policy, parameters.accept, only_2xx=parameters.qualify_2xx_only)
-        self.template: OptionsTemplate | None = None
-        # Kept only as long as something is still to be made of them.
-        self.parameters: OptionsParameters | None = parameters
-
-    @property
-    def streams(self) -> bool:
-        return self.parameters is not None and self.parameters.transport != "udp"
-
-
-class _Transaction:
-    """One request to one address (ports.Flight)."""
-
-    __slots__ = (
-        "address",
-        "branch",
-        "datagram",
-        "done",
-        "probe",
-        "provisional",
-        "sends",
-        "sent_at",
-        "strayed",
-        "target",
-        "ticket",
-    )
-
-    def __init__(
-        self, probe: SipOptions, ticket: object, target: _Target, address: Address, branch: bytes, now: float
-    ) -> None:
-        self.probe = probe
-        self.ticket = ticket
-        self.target = target
-        self.address = address
-        self.branch = branch
-        self.datagram = b""
-        self.sent_at = now
-        self.sends = 1
-        self.provisional = 0
-        self.strayed = ""  # an answer that could not be taken: what was wrong with it
-        self.done = False
-
-    def resend(self, now: float) -> None:
-        if not self.done and not self.provisional:
-            self.sends += 1
-            self.probe.transmit(self)
-
-    def give_up(self, now: float, void: str) -> None:
-        if not self.done:
-            self.probe.give_up(self, now, void)
 
 
 class SipOptions(MassKind):
@@ -111,7 +36,7 @@ class SipOptions(MassKind):
         super().__init__()
         self._sockets: dict[int, DatagramSocket] = {}
         self._local: dict[str, str] = {}  # destination -> our own address towards it
-        self._pending: dict[bytes, _Transaction] = {}
+        self._pending: dict[bytes, OptionsTransaction] = {}
         self._prefix = secrets.token_hex(6).encode() + b"."
         self._number = 0
         self._cookie = COOKIE + self._prefix
@@ -123,13 +48,13 @@ class SipOptions(MassKind):
         uri = parse_uri(parameters.uri)
         port = uri.port or (5061 if parameters.transport == "tls" else 5060)
         host, port = split_address(parameters.address, port) if parameters.address else (uri.address, port)
-        target = _Target(key, parameters, host, port)
+        target = OptionsTarget(key, parameters, host, port)
         if not target.streams:
             self.locate(target)
         return target
 
     def send(self, ticket: object, prepared: object, timeout: float, now: float) -> Flight:
-        assert isinstance(prepared, _Target)
+        assert isinstance(prepared, OptionsTarget)
         if prepared.streams:
             return self._send_stream(ticket, prepared, now)
         return super().send(ticket, prepared, timeout, now)
@@ -161,18 +86,18 @@ class SipOptions(MassKind):
 
     # Sending
 
-    def start(self, ticket: object, target: MassTarget, address: Address, now: float) -> _Transaction:
-        assert isinstance(target, _Target) and target.template is not None
+    def start(self, ticket: object, target: MassTarget, address: Address, now: float) -> OptionsTransaction:
+        assert isinstance(target, OptionsTarget) and target.template is not None
         self._number += 1
         token = b"%b%x" % (self._prefix, self._number)
         branch = COOKIE + token
-        transaction = _Transaction(self, ticket, target, address, branch, now)
+        transaction = OptionsTransaction(self, ticket, target, address, branch, now)
         transaction.datagram = target.template.render(branch=branch, tag=token, call_id=token)
         self._pending[branch] = transaction
         self.transmit(transaction)
         return transaction
 
-    def transmit(self, transaction: _Transaction) -> None:
+    def transmit(self, transaction: OptionsTransaction) -> None:
         family = socket.AF_INET if len(transaction.address) == 2 else socket.AF_INET6
         code = self._sockets[family].send(transaction.datagram, transaction.address)
         if code and not transaction.done:
@@ -253,7 +178,7 @@ class SipOptions(MassKind):
 
     # Ends
 
-    def give_up(self, transaction: _Transaction, now: float, void: str) -> None:
+    def give_up(self, transaction: OptionsTransaction, now: float, void: str) -> None:
         address = transaction.address
         garbage = self._garbage and self._garbage.get(f"{address[0]}:{address[1]}", 0.0)
         if void:
@@ -268,7 +193,7 @@ class SipOptions(MassKind):
 
     def _end(
         self,
-        transaction: _Transaction,
+        transaction: OptionsTransaction,
         now: float,
         outcome: Outcome,
         up: bool | None,
@@ -296,12 +221,12 @@ class SipOptions(MassKind):
 
     # Streams
 
-    def _send_stream(self, ticket: object, target: _Target, now: float) -> Flight:
+    def _send_stream(self, ticket: object, target: OptionsTarget, now: float) -> Flight:
         flight = StreamFlight(self.report, ticket, target.key, now)
         flight.task = self.spawn(self._run_stream(flight, target))
         return flight
 
-    async def _run_stream(self, flight: StreamFlight, target: _Target) -> None:
+    async def _run_stream(self, flight: StreamFlight, target: OptionsTarget) -> None:
         parameters = target.parameters
         assert parameters is not None
         self._number += 1
@@ -342,7 +267,7 @@ class SipOptions(MassKind):
     # Addresses
 
     def located(self, target: MassTarget, addresses: Sequence[Address]) -> None:
-        assert isinstance(target, _Target)
+        assert isinstance(target, OptionsTarget)
         parameters = target.parameters
         if parameters is not None:
             family = socket.AF_INET if len(addresses[0]) == 2 else socket.AF_INET6
