@@ -21,6 +21,12 @@ def test_the_table_of_kinds_is_the_registry() -> None:
         assert named == sorted(kinds), category
 
 
+def test_every_driver_says_who_refuses_an_old_epoch() -> None:
+    table = README[README.index("| driver | what it moves |") :].split("\n\n")[0]
+    named = [kind for row in table.splitlines()[2:] for kind in re.findall(r"`([\w.]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(registry.DRIVERS)
+
+
 def test_every_command_is_in_the_readme() -> None:
     group = typer.main.get_command(application)
     table = README[README.index("| command |") : README.index("Every command takes")]
