@@ -116,6 +116,7 @@ def test_a_planned_switch_there_and_back(hosts: Hosts, agents: Agents) -> None:
     async def work(controller: Controller) -> None:
         seen = await controller.do(DriverVerb.READ_BACK, "primary", 1)
         assert seen["active"] == "" and seen["holder"] == "none" and seen["fence_ready"] is True
+        await controller.grants.close_grant(GROUP, 1)  # before anybody held it
         await first_hold(controller)
         began = time.monotonic()
         await controller.do(DriverVerb.PRECHECK, "backup", 2)

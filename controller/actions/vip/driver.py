@@ -187,7 +187,10 @@ class Vip:
             if grant.holder != side:
                 raise ActionRefused(f"the grant is {grant.holder}'s: it was not fenced")
         else:
-            if grant is not None and grant.holder != side:
+            # Closed before anybody held it: there is nobody to wait for.
+            if grant is not None and grant.holder not in ("", side):
+                if grant.holder not in self._agents:
+                    raise ActionRefused(f"the grant was {grant.holder}'s, which this group has no side of")
                 await self._fencing.settled(grants, grant)
             grant = await grants.open_grant(self.group.name, side, command.epoch)
         await self._held(grants, grant, deadline)
