@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import queue
@@ -18,13 +17,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from controller.model.chain import Head, Linked, beginning, broken_links, changed_texts, head_of, link
-from controller.model.encoding import decode_aggregate
+from controller.model.chain import Head, Linked, beginning, head_of, link
 from controller.model.errors import ChainBroken, StoreError, StoreFull
-from controller.model.facts import Aggregate, Entry, Fact
+from controller.model.facts import Entry, Fact
 from controller.ports import Recovered
 from controller.stores import journal_file
+from controller.stores.anchor import Anchor
 from controller.stores.journal_reader import JournalReader
+from controller.stores.journal_recovery import live_aggregates, newest
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class SqliteJournal:
         self._connection: sqlite3.Connection | None = None
         self._reader = JournalReader(path)
         self._lock: int | None = None
-        self._anchor: int | None = None
+        self._anchor: Anchor | None = None
         self._failure: StoreError | None = None
         self._file: tuple[int, int] | None = None  # which one we opened
         self._log_file: tuple[int, int] | None = None
@@ -121,9 +121,12 @@ class SqliteJournal:
             self._make_file()
             self._connection = connection = self._connect()
             with journal_file.mapped(self._path):
-                self._head = self._newest(connection) or beginning(self._node)
-                self._check_anchor(connection)
-                return Recovered(self._read_aggregates(connection), self._head.sequence, self._head.digest)
+                self._head = self._newest(connection)
+                self._anchor = Anchor(self._path)
+                self._anchor.check(connection, self._head)
+                return Recovered(
+                    live_aggregates(connection, self._path), self._head.sequence, self._head.digest
+                )
         except BaseException:
             self._release()
             raise
@@ -159,7 +162,6 @@ class SqliteJournal:
             finally:
                 os.close(directory)
         self._file = _identity(self._path)
-        self._anchor = os.open(self._anchor_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _connect(self) -> sqlite3.Connection:
         connection = journal_file.connect(self._path)
@@ -168,85 +170,13 @@ class SqliteJournal:
             connection.execute(f"PRAGMA max_page_count={self._size_limit // journal_file.PAGE_SIZE}")
         return connection
 
-    def _newest(self, connection: sqlite3.Connection) -> Head | None:
-        """The head, once the tail before it is found to hold; None for a journal without entries."""
-        newest = journal_file.read_newest(connection, self._tail)
-        head = journal_file.read_head(connection)
-        last = head_of(newest[-1]) if newest else None
-        if head != last:
-            stored, found = (0 if one is None else one.sequence for one in (head, last))
-            raise ChainBroken(f"{self._path}: its head is sequence {stored} and its newest entry {found}")
-        if newest:
-            first = newest[0]
-            problems = broken_links(newest, beginning(first.node) if first.sequence == 1 else None)
-            if problems:
-                raise ChainBroken(f"{self._path}: {'; '.join(problems[:5])}")
-        if head is not None and head.node != self._node:
-            raise StoreError(f"{self._path}: it is the journal of node {head.node!r}, not of {self._node!r}")
-        return head
-
-    def _read_aggregates(self, connection: sqlite3.Connection) -> list[Aggregate]:
-        """The live state. Each aggregate must be what the entry that set it says."""
-        changed: dict[int, frozenset[str] | None] = {}
-        aggregates: list[Aggregate] = []
-        for key, text, sequence in journal_file.read_aggregates(connection):
-            if sequence not in changed:
-                found = journal_file.read_entries(connection, after=sequence - 1, limit=1)
-                if not found or found[0].sequence != sequence:
-                    raise ChainBroken(f"{self._path}: {key} was set by sequence {sequence}, which is missing")
-                changed[sequence] = changed_texts(found[0]) if found[0].payload else None
-            texts = changed[sequence]
-            if texts is not None and text not in texts:
-                raise ChainBroken(f"{self._path}: {key} is not as sequence {sequence} recorded it")
-            try:
-                aggregate = decode_aggregate(text)
-            except (ValueError, KeyError, TypeError) as error:
-                raise StoreError(
-                    f"{self._path}: {key} (sequence {sequence}) can't be read: {error}"
-                ) from error
-            if aggregate is not None:
-                aggregates.append(aggregate)
-        return aggregates
+    def _newest(self, connection: sqlite3.Connection) -> Head:
+        return newest(connection, self._path, self._node, self._tail) or beginning(self._node)
 
     @property
     def _log_path(self) -> Path:
         """SQLite's write-ahead log: what is not folded into the file yet."""
         return self._path.with_name(self._path.name + "-wal")
-
-    # The anchor: the head, in a file of its own. It shows what the chain can't: a journal that lost its tail.
-
-    @property
-    def _anchor_path(self) -> Path:
-        return self._path.with_name(self._path.name + ".head")
-
-    def _check_anchor(self, connection: sqlite3.Connection) -> None:
-        """An unreadable or older anchor says nothing: it is written after the commit and not synced."""
-        assert self._anchor is not None
-        try:
-            sequence, digest = json.loads(os.pread(self._anchor, 256, 0))
-        except (ValueError, TypeError):
-            return
-        if not isinstance(sequence, int):
-            return
-        if sequence > self._head.sequence:
-            raise ChainBroken(
-                f"{self._path}: it ends at sequence {self._head.sequence}, but sequence {sequence} was acknowledged"
-                f" (to accept the loss, remove {self._anchor_path.name})"
-            )
-        found = journal_file.read_entries(connection, after=sequence - 1, limit=1)
-        if sequence > 0 and (not found or found[0].digest != digest):
-            raise ChainBroken(
-                f"{self._path}: sequence {sequence} is not the entry that was acknowledged"
-                f" (to accept the change, remove {self._anchor_path.name})"
-            )
-
-    def _write_anchor(self) -> None:
-        assert self._anchor is not None
-        line = json.dumps([self._head.sequence, self._head.digest]).ljust(255) + "\n"
-        try:
-            os.pwrite(self._anchor, line.encode(), 0)
-        except OSError as error:  # an older anchor is still true
-            _log.warning("anchor not written: %s", error, extra={"action": "journal.anchor"})
 
     # Writing: on the writer thread.
 
@@ -336,7 +266,8 @@ class SqliteJournal:
             raise self._failure from error
         self._head = head_of(linked[-1].entry)
         self._unfolded += sum(len(entry.payload) for entry, _ in linked)
-        self._write_anchor()
+        assert self._anchor is not None
+        self._anchor.write(self._head)
 
     def _reopen(self) -> None:
         """Go on after a failure, if the file ends where we hold that it ends. Everything acknowledged is written into the
@@ -353,7 +284,7 @@ class SqliteJournal:
         with journal_file.mapped(self._path):
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise StoreError(f"{self._path}: a reader holds its log")
-            found = self._newest(connection) or beginning(self._node)
+            found = self._newest(connection)
         if found != self._head:
             raise ChainBroken(
                 f"{self._path}: after a failure it ends at sequence {found.sequence}, not at {self._head.sequence}"
@@ -388,10 +319,12 @@ class SqliteJournal:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        for descriptor in (self._anchor, self._lock):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._anchor = self._lock = None
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            anchor.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
 
 def _require(path: Path, opened: tuple[int, int] | None) -> None:

@@ -481,6 +481,12 @@ async def test_what_goes_to_a_file_that_is_not_there_any_more_is_not_acknowledge
     await journal.close()
 
 
+async def test_an_anchor_that_cannot_be_kept_is_one_clear_error(path: Path) -> None:
+    path.with_name(path.name + ".head").mkdir()
+    with pytest.raises(StoreError, match=r"journal.sqlite.head: "):
+        await SqliteJournal(path, "here").open()
+
+
 async def test_the_file_is_its_owners_alone(path: Path) -> None:
     journal = SqliteJournal(path, "here")
     await journal.open()
