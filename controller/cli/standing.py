@@ -30,7 +30,10 @@ def status(context: typer.Context) -> None:
         screen.show(answer, "")
         return
     word = screen.word
+    led_by = answer.get("led_by") or ""
     leader = word("主控", "leader") if answer["leader"] else word("非主控", "not leader")
+    if led_by and not answer["leader"] and led_by != answer["node"]:
+        leader = word(f"跟随 {led_by}（主控）", f"follows {led_by}, which leads")
     journal = (
         word("日志不可写", "JOURNAL UNAVAILABLE")
         if answer["journal"]["failing"]

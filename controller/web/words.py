@@ -106,6 +106,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "not_armed": ("未武装，只观察", "NOT ARMED, observes only"),
     "not_found": ("没有这个页面", "There is no such page"),
     "not_leader": ("非主控", "not leader"),
+    "led_by": ("主控节点", "led by"),
     "not_recorded": ("未能记录，因此没有执行", "Not recorded, so not done"),
     "note": ("备注", "Note"),
     "note_add": ("记一笔", "Add"),
