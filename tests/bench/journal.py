@@ -182,7 +182,9 @@ def _write(directory: Path, ports: list[str]) -> None:
         writer = csv.writer(file)
         writer.writerow(("name", "port"))
         writer.writerows((f"phones-{number}", ports[number % len(ports)]) for number in range(TARGETS))
-    (directory / "controller.yaml").write_text(CONFIGURATION.format(data=directory / "data", port=_free_port()))
+    (directory / "controller.yaml").write_text(
+        CONFIGURATION.format(data=directory / "data", port=_free_port())
+    )
 
 
 def _free_port() -> int:
