@@ -85,13 +85,16 @@ class FakeMemory:
 
 
 class FakeKernel:
-    """hold.Locks. `open_at` says whether traffic passed; `frozen` runs between the two stages."""
+    """hold.Locks. `open_at` says whether traffic passed; `frozen` runs after stage one, `late` when
+    stage two has been computed and has not reached the kernel yet."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._armed = self._held = 0.0
         self.table = True
+        self.one_stage = False  # taken away: nothing asks how long ago `arm` was
         self.frozen: Callable[[], None] = lambda: None
+        self.late: Callable[[], None] = lambda: None
         self.open: list[tuple[float, float]] = []
         """(opened, closes) of every hold, in order."""
         self.address = False
@@ -109,12 +112,13 @@ class FakeKernel:
         self.frozen()
 
     def extend(self, seconds: float, *, first: bool) -> None:
+        self.late()
         now = self._loop.time()
         if seconds < 0.001:
             raise HoldExpired("no time left")
         if not self.table:
             raise TableMissing("no table")
-        if now >= self._armed:
+        if now >= self._armed and not self.one_stage:
             raise FrozenTooLong("armed is dead")
         if not first and now >= self._held:
             raise HoldExpired("held is dead")
