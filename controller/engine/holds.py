@@ -57,8 +57,10 @@ class Holds:
 
     async def read(self) -> None:
         """Until cancelled."""
+        if not self._groups:
+            await asyncio.Event().wait()  # a part of the controller that ends would end all of it
         failing = False
-        while self._groups:
+        while True:
             try:
                 if not self._state().following:
                     for group in self._groups:

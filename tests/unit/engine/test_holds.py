@@ -131,3 +131,15 @@ async def test_a_follower_reads_nothing(reader: Reader) -> None:
     await reader.beat()
     await asyncio.sleep(0.1)
     assert reader.heard == []
+
+
+async def test_it_does_not_end_where_nobody_holds_an_address() -> None:
+    """A part of the controller that ends would end all of it."""
+    reader = Reader(Store(now=time.monotonic))
+    nobodys = Holds(
+        reader.grants, Clock(), reader.heard.append, lambda: State(node="a"), vantage="a", groups={}
+    )
+    reading = asyncio.create_task(nobodys.read())
+    await asyncio.sleep(0.01)
+    assert not reading.done()
+    reading.cancel()
