@@ -15,12 +15,16 @@ from controller.etcd.transactions import Answer, Body, KeyValue, answer, encoded
 from controller.etcd.watching import Change, Watch
 from controller.model.errors import CoordinationError, CoordinationForeign, CoordinationUnknown
 
-__all__ = ["Change", "EtcdClient", "EtcdSettings", "Found"]
+__all__ = ["Change", "EtcdClient", "EtcdSettings", "Found", "WentBack"]
 
 log = logging.getLogger(__name__)
 
 LONGEST_LINE: Final = 4 * 2**20
 """Bytes of one message of a watch."""
+
+
+class WentBack(CoordinationForeign):
+    """The store is an older state of itself: it was restored."""
 
 
 class Found(NamedTuple):
@@ -46,14 +50,17 @@ class EtcdClient:
         self._session: aiohttp.ClientSession | None = None
         self._tls = tls_context(settings)
         self._revision = 0
+        self._back = ""
 
     @property
     def cluster(self) -> str:
         return self._cluster.id
 
     def pin(self, cluster: str, *, revision: int = 0) -> None:
-        """Answers of another cluster are refused from now on, and those of a store that has not come to `revision`."""
+        """Answers of another cluster are refused from now on, and those of a store that has not come to `revision`: and
+        if one ever has not, all later ones too, for it may come to it again."""
         self._cluster.id = cluster
+        self._back = ""
         self._revision = revision
 
     @property
@@ -188,6 +195,8 @@ class EtcdClient:
         within: float | None = None,
         hedge: float | None = None,
     ) -> Mapping[str, Any]:
+        if self._back:
+            raise WentBack(self._back)
         return await self._members.ask(
             self._connected(),
             path,
@@ -218,10 +227,11 @@ class EtcdClient:
     def _advance(self, revision: int, floor: int) -> None:
         """`floor`: what the store had come to before it was asked; a linearizable answer never lies before it."""
         if revision < floor:
-            raise CoordinationForeign(
+            self._back = (
                 f"etcd: the store has gone back from revision {floor} to {revision}: it was restored. Nothing is done "
                 "until a person adopts it (thirdring adopt)"
             )
+            raise WentBack(self._back)
         self._revision = max(self._revision, revision)
 
 

@@ -15,6 +15,7 @@ import trustme
 
 from controller.etcd.client import EtcdClient, EtcdSettings
 from controller.etcd.transactions import changed_at, delete, put
+from controller.leases.etcd.pin import Adoption
 from controller.leases.etcd.sightings import EtcdSightings
 from controller.model.errors import (
     CoordinationConflict,
@@ -200,9 +201,12 @@ async def test_a_wiped_cluster_is_refused_until_it_is_adopted(
     again = made(clients, "a", etcd.urls, tmp_path)
     with pytest.raises(CoordinationError, match="adopt"):
         await again.register.open()
-    await again.register.adopt()
+    assert await again.register.begin_adoption() is Adoption.FIRST
     assert await again.lease.acquire() is not None
     adopted = made(clients, "a", etcd.urls, tmp_path)
+    with pytest.raises(CoordinationForeign, match="not finished"):
+        await adopted.register.open()
+    again.register.finish_adoption()
     await adopted.register.open()
     assert await adopted.register.read() == {}
 
@@ -226,30 +230,48 @@ async def test_a_wiped_cluster_that_has_its_old_id_again_is_refused(
         await again.register.open()
     with pytest.raises(CoordinationForeign, match="adopt"):
         await again.lease.acquire()
-    await again.register.adopt()
+    assert await again.register.begin_adoption() is Adoption.FIRST
+    again.register.finish_adoption()
     assert again.client.cluster == cluster
     assert await again.lease.acquire() is not None
     stranger = made(clients, "b", etcd.urls, tmp_path)
-    with pytest.raises(CoordinationForeign, match="another one"):
+    with pytest.raises(CoordinationForeign, match="adopt"):
         await stranger.register.open()
+    assert await stranger.register.begin_adoption() is Adoption.JOINED
 
 
 async def test_a_cluster_whose_disks_were_put_back_is_refused(
     etcd: Etcd, tmp_path: Path, clients: list[EtcdClient]
 ) -> None:
-    node = made(clients, "a", etcd.urls, tmp_path)
+    node, stranger = (made(clients, name, etcd.urls, tmp_path) for name in ("a", "b"))
     await node.register.open()
+    await stranger.register.open()
     await asyncio.to_thread(etcd.save)
     assert await acquired(node) is not None
     await node.register.read()
     await node.register.write({"group/x": b"1"}, {"group/x": 0})
     await node.register.read()
+    before = node.client.revision
     await asyncio.to_thread(etcd.put_back)
+    with pytest.raises(CoordinationForeign, match="gone back"):
+        await node.register.read()
+    with pytest.raises(CoordinationForeign, match="gone back"):
+        await node.lease.acquire()
+    for _ in range(20):  # heartbeats and whatever else is written bring it beyond what was known
+        await stranger.client.transact([], [put("/elsewhere", b"1")])
+    assert stranger.client.revision > before
     with pytest.raises(CoordinationForeign, match="gone back"):
         await node.register.read()
     again = made(clients, "a", etcd.urls, tmp_path)
     with pytest.raises(CoordinationForeign, match="gone back"):
         await again.register.open()
+    other = made(clients, "b", etcd.urls, tmp_path)  # it knew the store before, and not so far
+    assert await again.register.begin_adoption() is Adoption.FIRST
+    again.register.finish_adoption()
+    assert await again.register.read() == {}
+    with pytest.raises(CoordinationForeign, match="another one"):
+        await other.register.open()
+    assert await other.register.begin_adoption() is Adoption.JOINED
 
 
 async def test_one_member_that_hangs_makes_nobody_deaf_or_slow(

@@ -23,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from controller.etcd.client import EtcdClient
+from controller.etcd.client import EtcdClient, WentBack
 from controller.etcd.transactions import Body, KeyValue, changed_at, created_at, delete, get, put
 from controller.leases.etcd.pin import Pin
 from controller.leases.etcd.places import Places
@@ -84,9 +84,12 @@ class EtcdLease:
 
     async def acquire(self) -> float | None:
         """A leadership that was lost is not taken again in the same call: another node may have led in between."""
-        if self._created:
-            return await self._renew()
-        return await self._campaign()
+        try:
+            return await (self._renew() if self._created else self._campaign())
+        except WentBack as error:
+            if self._pin is not None:
+                self._pin.doubt(str(error))
+            raise
 
     async def release(self) -> None:
         """Safe to call when it is not held, and when nobody answers: then it runs out."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from controller.etcd.client import EtcdClient
 from controller.etcd.transactions import KeyValue, changed_at, delete, everything, get, put
 from controller.leases.etcd.lease import EtcdLease
-from controller.leases.etcd.pin import Pin
+from controller.leases.etcd.pin import Adoption, Pin
 from controller.leases.etcd.places import Places
 from controller.model.errors import CoordinationConflict, CoordinationError, CoordinationUnknown
 from controller.ports import Record
@@ -44,10 +44,15 @@ class EtcdRegister:
         before anything else is done."""
         await self._pin.open()
 
-    async def adopt(self) -> None:
-        """The store that answers is this node's from now on. Raises CoordinationError."""
-        await self._pin.adopt()
+    async def begin_adoption(self) -> Adoption:
+        """The store that answers is this node's, once `finish_adoption` was called; before, a restart refuses it. Raises
+        CoordinationError."""
         self._commit = None
+        return await self._pin.begin_adoption()
+
+    def finish_adoption(self) -> None:
+        """Raises CoordinationError."""
+        self._pin.finish_adoption()
 
     async def read(self) -> Mapping[str, Record]:
         await self._pin.open()
