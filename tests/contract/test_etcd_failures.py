@@ -206,7 +206,7 @@ async def test_a_wiped_cluster_is_refused_until_it_is_adopted(
     adopted = made(clients, "a", etcd.urls, tmp_path)
     with pytest.raises(CoordinationForeign, match="not finished"):
         await adopted.register.open()
-    again.register.finish_adoption()
+    await again.register.finish_adoption()
     await adopted.register.open()
     assert await adopted.register.read() == {}
 
@@ -231,7 +231,7 @@ async def test_a_wiped_cluster_that_has_its_old_id_again_is_refused(
     with pytest.raises(CoordinationForeign, match="adopt"):
         await again.lease.acquire()
     assert await again.register.begin_adoption() is Adoption.FIRST
-    again.register.finish_adoption()
+    await again.register.finish_adoption()
     assert again.client.cluster == cluster
     assert await again.lease.acquire() is not None
     stranger = made(clients, "b", etcd.urls, tmp_path)
@@ -252,6 +252,7 @@ async def test_a_cluster_whose_disks_were_put_back_is_refused(
     await node.register.write({"group/x": b"1"}, {"group/x": 0})
     await node.register.read()
     before = node.client.revision
+    await node.register.close()  # what it noted is on disk
     await asyncio.to_thread(etcd.put_back)
     with pytest.raises(CoordinationForeign, match="gone back"):
         await node.register.read()
@@ -267,7 +268,7 @@ async def test_a_cluster_whose_disks_were_put_back_is_refused(
         await again.register.open()
     other = made(clients, "b", etcd.urls, tmp_path)  # it knew the store before, and not so far
     assert await again.register.begin_adoption() is Adoption.FIRST
-    again.register.finish_adoption()
+    await again.register.finish_adoption()
     assert await again.register.read() == {}
     with pytest.raises(CoordinationForeign, match="another one"):
         await other.register.open()

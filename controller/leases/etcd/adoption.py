@@ -128,7 +128,7 @@ async def adopt(
                 )
         finally:
             await lease.release()
-    register.finish_adoption()
+    await register.finish_adoption()
     state = {**stored, **written}
     groups = tuple(state[key] for key in sorted(state))
     return Adopted(not stored, tuple(one for one in groups if isinstance(one, Group)))

@@ -34,4 +34,4 @@ class EtcdCoordination:
         await self.register.open()
 
     async def close(self) -> None:
-        await self._client.close()
+        await self.register.close()

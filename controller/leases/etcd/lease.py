@@ -35,6 +35,10 @@ MARGIN = 0.1
 """Share of the lifetime that the deadline stays below it: the clocks of two machines differ by far less."""
 
 
+REMEMBERED = 60.0
+"""Seconds after which it is noted again how far the store has come."""
+
+
 class EtcdLease:
     """ports.Lease. `lifetime` in whole seconds, from before the request that began or renewed it."""
 
@@ -61,6 +65,7 @@ class EtcdLease:
         self._holder = ""
         self._leases: deque[int] = deque(maxlen=8)
         self._longer = False
+        self._remember_at = 0.0
 
     def belong(self, pin: Pin) -> None:
         """Leads nowhere but in that store."""
@@ -85,11 +90,15 @@ class EtcdLease:
     async def acquire(self) -> float | None:
         """A leadership that was lost is not taken again in the same call: another node may have led in between."""
         try:
-            return await (self._renew() if self._created else self._campaign())
+            deadline = await (self._renew() if self._created else self._campaign())
         except WentBack as error:
             if self._pin is not None:
-                self._pin.doubt(str(error))
+                await self._pin.doubt(str(error))
             raise
+        if self._pin is not None and self._monotonic() >= self._remember_at:
+            self._remember_at = self._monotonic() + REMEMBERED
+            self._pin.remember()
+        return deadline
 
     async def release(self) -> None:
         """Safe to call when it is not held, and when nobody answers: then it runs out."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import secrets
 from enum import Enum, auto
@@ -13,6 +15,8 @@ from controller.etcd.client import EtcdClient, WentBack
 from controller.etcd.transactions import Body, changed_at, get, put, value_is
 from controller.leases.etcd.places import Places
 from controller.model.errors import CoordinationError, CoordinationForeign
+
+log = logging.getLogger(__name__)
 
 ADOPT = "nothing is done until a person adopts it (thirdring adopt)"
 
@@ -45,6 +49,8 @@ class Pin:
         self._client = client
         self._places = places
         self._known: Known | None = None
+        self._writing = asyncio.Lock()
+        self._remembering: asyncio.Task[None] | None = None
 
     @property
     def guard(self) -> Body:
@@ -60,7 +66,7 @@ class Pin:
         known = self._load()
         if known is None:
             await self._client.check()
-            self._keep(await self._identified(0, secrets.token_hex(16)))
+            await self._keep(await self._identified(0, secrets.token_hex(16)))
             return
         if known.doubt:
             raise CoordinationForeign(known.doubt)
@@ -69,7 +75,7 @@ class Pin:
         try:
             _, found = await self._client.get(self._places.identity)
         except WentBack as error:
-            self._keep(known._replace(doubt=str(error)))
+            await self._keep(known._replace(doubt=str(error)))
             self._known = None
             raise
         self.verify(None if found is None else found.value, known)
@@ -82,15 +88,37 @@ class Pin:
             what = "was wiped" if found is None else "is another one, or was wiped or restored and begun anew"
             raise CoordinationForeign(f"etcd: the store {what}; {ADOPT}")
 
-    def doubt(self, reason: str) -> None:
+    async def doubt(self, reason: str) -> None:
         """Not believed from now on, not after a restart either. Raises CoordinationError when that can't be kept."""
         if self._known is not None and not self._known.doubt:
-            self._keep(self._known._replace(doubt=reason))
+            await self._keep(self._known._replace(doubt=reason))
 
     def remember(self) -> None:
-        """How far the store has come, on disk. Raises CoordinationError."""
-        if self._known is not None and self._client.revision > self._known.revision:
-            self._keep(self._known._replace(revision=self._client.revision))
+        """How far the store has come, on disk, behind. Nobody waits for it: what is not written is only noticed less
+        finely after a restart."""
+        known = self._known
+        if known is None or self._remembering is not None or self._client.revision <= known.revision:
+            return
+        self._remembering = asyncio.create_task(
+            self._remember(known._replace(revision=self._client.revision)), name="etcd-pin"
+        )
+
+    async def _remember(self, known: Known) -> None:
+        try:
+            async with self._writing:
+                if self._known is not None and self._known._replace(revision=known.revision) == known:
+                    await asyncio.to_thread(self._write, known)
+                    self._known = known
+        except CoordinationError as error:
+            log.warning(
+                "how far the store has come is not kept: %s", error, extra={"action": "pin_unwritten"}
+            )
+        finally:
+            self._remembering = None
+
+    async def close(self) -> None:
+        if self._remembering is not None:
+            await self._remembering
 
     async def begin_adoption(self) -> Adoption:
         """The store that answers is this node's, as soon as the adoption is finished. If this node is the first, it
@@ -111,12 +139,12 @@ class Pin:
             adoption = Adoption.FIRST
         elif known is not None and known.doubt == UNFINISHED and known.identity == found.identity:
             adoption = Adoption.RESUMED
-        self._keep(found._replace(doubt=UNFINISHED))
+        await self._keep(found._replace(doubt=UNFINISHED))
         return adoption
 
-    def finish_adoption(self) -> None:
+    async def finish_adoption(self) -> None:
         if self._known is not None:
-            self._keep(self._known._replace(doubt=""))
+            await self._keep(self._known._replace(doubt=""))
 
     def _is_older(self, known: Known) -> bool:
         """What answers has the identity that this node knew, and is a copy of it as it once was."""
@@ -155,7 +183,12 @@ class Pin:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CoordinationError(f"{self._path} can't be read: {error}; {ADOPT}") from error
 
-    def _keep(self, known: Known) -> None:
+    async def _keep(self, known: Known) -> None:
+        async with self._writing:
+            await asyncio.to_thread(self._write, known)
+            self._known = known
+
+    def _write(self, known: Known) -> None:
         text = json.dumps({"version": 1, **known._asdict()}) + "\n"
         temporary = self._path.with_suffix(".new")
         try:
@@ -172,4 +205,3 @@ class Pin:
                 os.close(directory)
         except OSError as error:
             raise CoordinationError(f"{self._path}: {error.strerror}") from error
-        self._known = known

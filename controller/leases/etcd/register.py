@@ -50,9 +50,9 @@ class EtcdRegister:
         self._commit = None
         return await self._pin.begin_adoption()
 
-    def finish_adoption(self) -> None:
+    async def finish_adoption(self) -> None:
         """Raises CoordinationError."""
-        self._pin.finish_adoption()
+        await self._pin.finish_adoption()
 
     async def read(self) -> Mapping[str, Record]:
         await self._pin.open()
@@ -110,6 +110,7 @@ class EtcdRegister:
             return self._commit
 
     async def close(self) -> None:
+        await self._pin.close()
         await self._client.close()
 
     def _carried_out(self, word: bytes, leaders: tuple[KeyValue, ...], commits: tuple[KeyValue, ...]) -> int:
