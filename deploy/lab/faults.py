@@ -8,47 +8,21 @@ also after a crash. Undoing is idempotent and heals: a side that something kille
 """
 
 import signal
-import socket
 import struct
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Final
 
+from lab import ring_faults
+from lab.effects import Fault, expect, expect_soon, hears, lost, restart_if_dead, speaks
 from lab.errors import CommandFailed, EffectMissing, LabError
 from lab.laboratory import Lab
 from lab.network import command
-from lab.state import FaultRecord
 from lab.topology import ANSWERERS, Host, address, answerer
-
-
-class Fault(ABC):
-    """Something to break in a lab; subclasses are frozen dataclasses whose fields say where and how much."""
-
-    kind: ClassVar[str]
-
-    @abstractmethod
-    def apply(self, lab: Lab) -> None:
-        """Break it."""
-
-    @abstractmethod
-    def assert_effect(self, lab: Lab) -> None:
-        """Raises EffectMissing unless it is broken in the way the fault says."""
-
-    @abstractmethod
-    def undo(self, lab: Lab) -> None:
-        """Heal it; also if it was applied by halves, or not at all."""
-
-    @abstractmethod
-    def assert_undone(self, lab: Lab) -> None:
-        """Raises EffectMissing unless it works again."""
-
-    def record(self) -> FaultRecord:
-        return FaultRecord(kind=self.kind, parameters=asdict(self))  # type: ignore[call-overload]
 
 
 class Direction(StrEnum):
@@ -69,15 +43,15 @@ class LinkCut(Fault):
         lab.network.port(self.host, up=False)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect(not lab.network.carrier(self.host), f"{self.host} still has a link")
-        _expect(_lost(lab, 5, self._source(), self.host) == 5, f"packets still reach {self.host}")
+        expect(not lab.network.carrier(self.host), f"{self.host} still has a link")
+        expect(lost(lab, 5, self._source(), self.host) == 5, f"packets still reach {self.host}")
 
     def undo(self, lab: Lab) -> None:
         lab.network.port(self.host, up=True)
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: lab.network.carrier(self.host), f"{self.host} has no link")
-        _expect_soon(lambda: _lost(lab, 5, self._source(), self.host) < 5, f"nothing reaches {self.host}")
+        expect_soon(lambda: lab.network.carrier(self.host), f"{self.host} has no link")
+        expect_soon(lambda: lost(lab, 5, self._source(), self.host) < 5, f"nothing reaches {self.host}")
 
     def _source(self) -> Host:
         """A place to send from; the controller's is the one that a fence at the switch lets through."""
@@ -98,18 +72,18 @@ class HostDead(Fault):
 
     def assert_effect(self, lab: Lab) -> None:
         for role in self._roles(lab):
-            _expect_soon(lambda role=role: not lab.processes.alive(role), f"{role} still lives", within_s=2)  # type: ignore[misc]
+            expect_soon(lambda role=role: not lab.processes.alive(role), f"{role} still lives", within_s=2)  # type: ignore[misc]
         LinkCut(host=self.host).assert_effect(lab)
 
     def undo(self, lab: Lab) -> None:
         lab.network.port(self.host, up=True)
         for role in self._roles(lab):
-            _restart_if_dead(lab, role)
+            restart_if_dead(lab, role)
 
     def assert_undone(self, lab: Lab) -> None:
         LinkCut(host=self.host).assert_undone(lab)
         for role in self._roles(lab):
-            _expect(lab.processes.alive(role), f"{role} does not live")
+            expect(lab.processes.alive(role), f"{role} does not live")
 
     def _roles(self, lab: Lab) -> list[str]:
         return [role for role, record in lab.state.read().processes.items() if record.host == self.host]
@@ -126,14 +100,14 @@ class ProcessKilled(Fault):
         lab.processes.send(str(self.side), signal.SIGKILL)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: not lab.processes.alive(str(self.side)), f"{self.side} still lives", within_s=2)
-        _expect(not _hears(lab, self.side, self.side), f"{self.side} still answers")
+        expect_soon(lambda: not lab.processes.alive(str(self.side)), f"{self.side} still lives", within_s=2)
+        expect(not hears(lab, self.side, self.side), f"{self.side} still answers")
 
     def undo(self, lab: Lab) -> None:
-        _restart_if_dead(lab, str(self.side))
+        restart_if_dead(lab, str(self.side))
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: _hears(lab, self.side, self.side), f"{self.side} does not answer")
+        expect_soon(lambda: hears(lab, self.side, self.side), f"{self.side} does not answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,15 +123,15 @@ class ProcessStopped(Fault):
         lab.processes.send(str(self.side), signal.SIGSTOP)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: lab.processes.stopped(str(self.side)), f"{self.side} is not stopped", within_s=2)
-        _expect(not _hears(lab, self.side, self.side), f"{self.side} still answers")
+        expect_soon(lambda: lab.processes.stopped(str(self.side)), f"{self.side} is not stopped", within_s=2)
+        expect(not hears(lab, self.side, self.side), f"{self.side} still answers")
 
     def undo(self, lab: Lab) -> None:
         lab.processes.send(str(self.side), signal.SIGCONT)
-        _restart_if_dead(lab, str(self.side))
+        restart_if_dead(lab, str(self.side))
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: _hears(lab, self.side, self.side), f"{self.side} does not answer")
+        expect_soon(lambda: hears(lab, self.side, self.side), f"{self.side} does not answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,19 +145,22 @@ class Zombie(Fault):
         lab.rpc(self.side, "pv.shvSet", "zombie", "int", 1)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect(_hears(lab, self.side, self.side), f"{self.side} does not answer OPTIONS")
+        expect(hears(lab, self.side, self.side), f"{self.side} does not answer OPTIONS")
         response = lab.invite(self.side, address(self.side))
-        _expect(
+        expect(
             response is not None and response.status == 503, f"{self.side} does not refuse INVITE with 503"
         )
 
     def undo(self, lab: Lab) -> None:
-        _restart_if_dead(lab, str(self.side))
+        restart_if_dead(lab, str(self.side))
+        lab.processes.send(
+            str(self.side), signal.SIGCONT
+        )  # its host's agent may have stopped it with a fence
         lab.rpc(self.side, "pv.shvSet", "zombie", "int", 0)
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect(_hears(lab, self.side, self.side), f"{self.side} does not answer OPTIONS")
-        _expect(lab.rpc(self.side, "pv.shvGet", "zombie")["value"] == 0, f"{self.side} still refuses calls")
+        expect(hears(lab, self.side, self.side), f"{self.side} does not answer OPTIONS")
+        expect(lab.rpc(self.side, "pv.shvGet", "zombie")["value"] == 0, f"{self.side} still refuses calls")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +191,9 @@ class OneWayRtp(Fault):
 
     def assert_effect(self, lab: Lab) -> None:
         before = self._passed(lab)
-        _expect(_echoes(lab, self.side) == 0, f"sound still comes back through {self.side}")
+        expect(_echoes(lab, self.side) == 0, f"sound still comes back through {self.side}")
         passed = self._passed(lab) > before
-        _expect(
+        expect(
             passed is (self.direction is Direction.TO_CALLER),
             f"sound towards the answerer {'passes' if passed else 'is lost too'} at {self.side}",
         )
@@ -225,7 +202,7 @@ class OneWayRtp(Fault):
         lab.network.drop_nft_table(self.side, "ip fault_one_way")
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect(_echoes(lab, self.side) > 0, f"no sound comes back through {self.side}")
+        expect(_echoes(lab, self.side) > 0, f"no sound comes back through {self.side}")
 
     def _passed(self, lab: Lab) -> int:
         """How many RTP packets the side has forwarded in the other direction since the fault was put in."""
@@ -257,15 +234,15 @@ class ProbePath(Fault):
         )
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect(not _hears(lab, Host.CONTROLLER, self.side), f"the controller still reaches {self.side}")
-        _expect_soon(lambda: _hears(lab, Host.EDGE1, self.side), f"the edge does not reach {self.side}")
+        expect(not hears(lab, Host.CONTROLLER, self.side), f"the controller still reaches {self.side}")
+        expect_soon(lambda: hears(lab, Host.EDGE1, self.side), f"the edge does not reach {self.side}")
 
     def undo(self, lab: Lab) -> None:
         lab.network.drop_nft_table(self.side, "ip fault_probe_path")
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(
-            lambda: _hears(lab, Host.CONTROLLER, self.side), f"the controller does not reach {self.side}"
+        expect_soon(
+            lambda: hears(lab, Host.CONTROLLER, self.side), f"the controller does not reach {self.side}"
         )
 
 
@@ -283,16 +260,16 @@ class EdgeRestarted(Fault):
         lab.processes.restart(str(self.edge))
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: _speaks(lab, self.edge), f"{self.edge} does not come up")
+        expect_soon(lambda: speaks(lab, self.edge), f"{self.edge} does not come up")
         uptime = int(lab.rpc(self.edge, "core.uptime")["uptime"])
-        _expect(uptime <= 3, f"{self.edge} has been up for {uptime} s")
+        expect(uptime <= 3, f"{self.edge} has been up for {uptime} s")
         # Whoever watches the edges may re-assert the state at once, so that the epoch read here may be its epoch again.
 
     def undo(self, lab: Lab) -> None:
-        _restart_if_dead(lab, str(self.edge))
+        restart_if_dead(lab, str(self.edge))
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: _speaks(lab, self.edge), f"{self.edge} does not answer")
+        expect_soon(lambda: speaks(lab, self.edge), f"{self.edge} does not answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,14 +283,14 @@ class EchoDown(Fault):
         lab.processes.send(self.user, signal.SIGKILL)
 
     def assert_effect(self, lab: Lab) -> None:
-        _expect_soon(lambda: not lab.processes.alive(self.user), f"{self.user} still lives", within_s=2)
-        _expect(not self._answers(lab), f"{self.user} still answers")
+        expect_soon(lambda: not lab.processes.alive(self.user), f"{self.user} still lives", within_s=2)
+        expect(not self._answers(lab), f"{self.user} still answers")
 
     def undo(self, lab: Lab) -> None:
-        _restart_if_dead(lab, self.user)
+        restart_if_dead(lab, self.user)
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: self._answers(lab), f"{self.user} does not answer")
+        expect_soon(lambda: self._answers(lab), f"{self.user} does not answer")
 
     def _answers(self, lab: Lab) -> bool:
         response = lab.options(Host.OBSERVER, answerer(self.user).address, user=self.user, timeout_s=0.2)
@@ -337,19 +314,19 @@ class Stall(Fault):
     def assert_effect(self, lab: Lab) -> None:
         """Blocks until the stall is over."""
         response = lab.options(self.side, address(self.side), timeout_s=self.seconds + 1)
-        _expect(response is not None, f"{self.side} does not go on after its stall")
+        expect(response is not None, f"{self.side} does not go on after its stall")
         assert response is not None
-        _expect(
+        expect(
             response.elapsed_ms > self.seconds * 500,
             f"{self.side} answered after {response.elapsed_ms:.0f} ms of a stall of {self.seconds} s",
         )
 
     def undo(self, lab: Lab) -> None:
         lab.processes.send(str(self.side), signal.SIGCONT)
-        _restart_if_dead(lab, str(self.side))
+        restart_if_dead(lab, str(self.side))
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect_soon(lambda: _hears(lab, self.side, self.side), f"{self.side} does not answer")
+        expect_soon(lambda: hears(lab, self.side, self.side), f"{self.side} does not answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,16 +351,17 @@ class PacketLoss(Fault):
 
     def assert_effect(self, lab: Lab) -> None:
         # 3,000 packets at 1 % lose 30, give or take 5.4: a fifth of that and three times that are 4 sigma away.
-        lost, expected = _lost(lab, 3000, Host.OBSERVER, Host.CALLER), 3 * self.per_mille
-        _expect(
-            expected / 5 <= lost <= expected * 3, f"{lost} of 3000 packets were lost, {expected} expected"
+        missing, expected = lost(lab, 3000, Host.OBSERVER, Host.CALLER), 3 * self.per_mille
+        expect(
+            expected / 5 <= missing <= expected * 3,
+            f"{missing} of 3000 packets were lost, {expected} expected",
         )
 
     def undo(self, lab: Lab) -> None:
         lab.network.drop_nft_table(Host.SWITCH, "bridge fault_loss")
 
     def assert_undone(self, lab: Lab) -> None:
-        _expect(_lost(lab, 300, Host.OBSERVER, Host.CALLER) == 0, "packets are still lost")
+        expect(lost(lab, 300, Host.OBSERVER, Host.CALLER) == 0, "packets are still lost")
 
 
 KINDS: Final[Mapping[str, type[Fault]]] = {
@@ -400,6 +378,7 @@ KINDS: Final[Mapping[str, type[Fault]]] = {
         EchoDown,
         Stall,
         PacketLoss,
+        *ring_faults.KINDS,
     )
 }
 
@@ -463,43 +442,6 @@ def _undo(lab: Lab, fault: Fault) -> None:
             state.faults.remove(record)
 
 
-def _expect(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise EffectMissing(otherwise)
-
-
-def _expect_soon(condition: Callable[[], bool], otherwise: str, *, within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise EffectMissing(otherwise)
-        time.sleep(0.01)
-
-
-def _hears(lab: Lab, source: Host, target: Host) -> bool:
-    """Whether one of three OPTIONS from `source` is answered with 200; silence takes 0.3 s."""
-    for _ in range(3):
-        response = lab.options(source, address(target), timeout_s=0.1)
-        if response is not None:
-            return response.status == 200
-    return False
-
-
-def _speaks(lab: Lab, edge: Host) -> bool:
-    """Whether the edge answers at all: 503 only says that no side is active."""
-    return lab.options(Host.OBSERVER, address(edge), timeout_s=0.1) is not None
-
-
-def _restart_if_dead(lab: Lab, role: str) -> None:
-    if not lab.processes.alive(role):
-        lab.processes.restart(role)
-        host = Host(lab.processes.record(role).host)
-        if role == str(host):
-            _expect_soon(
-                lambda: lab.options(host, address(host), timeout_s=0.1) is not None, f"{role} does not start"
-            )
-
-
 def _echoes(lab: Lab, side: Host) -> int:
     """How many of ten RTP packets sent through the side to the agents come back."""
     who = answerer("agent")
@@ -516,34 +458,3 @@ def _echoes(lab: Lab, side: Host) -> int:
         except TimeoutError:
             pass  # silence is a result here
     return heard
-
-
-def _lost(lab: Lab, packets: int, source: Host, target: Host) -> int:
-    """How many of so many small packets from one host to another are lost; waits 0.1 s for the last ones."""
-    with lab.network.socket(source) as sender, lab.network.socket(target) as receiver:
-        receiver.bind((address(target), 0))
-        receiver.setblocking(False)
-        to = receiver.getsockname()
-        heard = 0
-        for number in range(packets):
-            try:
-                sender.sendto(b"loss", to)
-            except OSError:
-                continue  # no route or no neighbour: as lost as any
-            if number % 50 == 49:
-                heard += _drain(receiver)
-        deadline = time.monotonic() + 0.1
-        while time.monotonic() < deadline and heard < packets:
-            heard += _drain(receiver)
-            time.sleep(0.005)
-    return packets - heard
-
-
-def _drain(sock: socket.socket) -> int:
-    heard = 0
-    while True:
-        try:
-            sock.recv(64)
-        except BlockingIOError:
-            return heard
-        heard += 1

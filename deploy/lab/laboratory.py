@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from lab import kamailio, sip, sipp
 from lab import state as states
@@ -28,7 +28,7 @@ from lab.kamailio import Destination, Rpc
 from lab.network import Network
 from lab.processes import Processes
 from lab.state import State, StateFile
-from lab.topology import ANSWERERS, EDGES, RPC_PORT, SIDES, SIP_PORT, Host, address
+from lab.topology import ANSWERERS, EDGE_SHAPE, EDGES, RPC_PORT, SIDES, SIP_PORT, Host, address
 
 PACKAGES: Final = {
     "kamailio": "kamailio",
@@ -45,11 +45,16 @@ ARRIVALS: Final = "arrivals"
 class LabSettings:
     """`both_sides_active`: the edges' own failure_route may use the backup with no controller; otherwise only the primary
     is active at first. `fr_timer_ms`: how long an edge waits for a side. `epoch` is in the dispatcher list at the start.
+
+    Of a ring alone: `outside_fence`, whether its controllers may close a side's port at the switch; `postgresql`, whether
+    they have one for their archive.
     """
 
     both_sides_active: bool = False
     fr_timer_ms: int = 1000
     epoch: int = 1
+    outside_fence: bool = False
+    postgresql: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +78,15 @@ def missing() -> str | None:
 class Lab:
     """One lab, made by this process or attached to. Leaving the context takes it down if this process made it."""
 
+    hosts: ClassVar[Sequence[Host]] = EDGE_SHAPE
+
     def __init__(self, file: StateFile) -> None:
         state = file.read()
         self.name = state.name
         self.settings = LabSettings(**state.settings)
         self.state = file
         self.directory = file.directory
-        self.network = Network(state.prefix)
+        self.network = Network(state.prefix, self.hosts)
         self.processes = Processes(self.network, file)
         self._owned = False
 
@@ -275,15 +282,7 @@ class Lab:
 """,
         )
         for side in SIDES:
-            settings = {
-                "net.ipv4.ip_nonlocal_bind": "1",
-                "net.ipv4.ip_forward": "1",
-                "net.ipv4.conf.all.send_redirects": "0",
-                "net.ipv4.conf.eth0.send_redirects": "0",
-            }
-            self.network.sysctl(side, settings)
-            self.network.nft(side, kamailio.media_relay(side))
-            self._start_kamailio(side, kamailio.platform_configuration(side))
+            self._start_side(side)
         active = SIDES if self.settings.both_sides_active else (Host.PRIMARY,)
         for edge in EDGES:
             self._write_list(edge, self._destinations(active=active, epoch=self.settings.epoch))
@@ -291,6 +290,21 @@ class Lab:
                 edge, list_file=self.edge(edge).list_file, fr_timer_ms=self.settings.fr_timer_ms
             )
             self._start_kamailio(edge, configuration)
+        self._start_answerers()
+        self.wait_ready()
+
+    def _start_side(self, side: Host) -> None:
+        settings = {
+            "net.ipv4.ip_nonlocal_bind": "1",
+            "net.ipv4.ip_forward": "1",
+            "net.ipv4.conf.all.send_redirects": "0",
+            "net.ipv4.conf.eth0.send_redirects": "0",
+        }
+        self.network.sysctl(side, settings)
+        self.network.nft(side, kamailio.media_relay(side))
+        self._start_kamailio(side, kamailio.platform_configuration(side))
+
+    def _start_answerers(self) -> None:
         for who in ANSWERERS:
             self.processes.start(who.user, who.host, sipp.answerer_argv(who))
         self.processes.start(
@@ -298,7 +312,6 @@ class Lab:
             Host.AGENTS,
             [sys.executable, "-m", "lab.arrivals", str(self._arrivals_file)],
         )
-        self.wait_ready()
 
     def _destinations(self, *, active: Sequence[Host], epoch: int) -> list[Destination]:
         return [
@@ -319,7 +332,7 @@ class Lab:
 
     def wait_ready(self, hosts: Sequence[Host] | None = None, *, timeout_s: float = 15.0) -> None:
         """Wait until every address of the hosts (all that speak SIP, if None) answers OPTIONS with 200."""
-        speakers = [(host, address(host), "") for host in (*SIDES, *EDGES)]
+        speakers = [(host, address(host), "") for host in (*SIDES, *EDGES) if host in self.hosts]
         speakers += [(who.host, who.address, who.user) for who in ANSWERERS]
         waiting = [speaker for speaker in speakers if hosts is None or speaker[0] in hosts]
         deadline = time.monotonic() + timeout_s

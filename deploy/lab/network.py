@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from lab.errors import CommandFailed
-from lab.topology import ADDRESSES, PREFIX_LENGTH, Host
+from lab.topology import ADDRESSES, EDGE_SHAPE, PREFIX_LENGTH, Host
 
 NAMESPACES: Final = Path("/run/netns")
 CLONE_NEWNET: Final = 0x40000000
@@ -32,10 +32,14 @@ def command(argv: Sequence[str], *, stdin: str | None = None) -> str:
 
 
 class Network:
-    """The namespaces and links of one lab. A host's namespace is `<prefix>-<host>`; its switch port has the host's name."""
+    """The namespaces and links of one lab. A host's namespace is `<prefix>-<host>`; its switch port has the host's name.
 
-    def __init__(self, prefix: str) -> None:
+    `hosts`: who is in it, besides the switch. It takes down whatever there is of any shape.
+    """
+
+    def __init__(self, prefix: str, hosts: Sequence[Host] = EDGE_SHAPE) -> None:
         self.prefix = prefix
+        self.hosts = tuple(hosts)
 
     def namespace(self, host: Host) -> str:
         return f"{self.prefix}-{host}"
@@ -54,17 +58,18 @@ class Network:
     def up(self) -> None:
         """Make every namespace, the bridge, the links and the addresses."""
         switch = self.namespace(Host.SWITCH)
-        command(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in self.namespaces()))
+        names = [switch, *(self.namespace(host) for host in self.hosts)]
+        command(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in names))
         ports = "".join(
             f"link add {host} type veth peer name eth0 netns {self.namespace(host)}\n"
             f"link set {host} master br0 up\n"
-            for host in ADDRESSES
+            for host in self.hosts
         )
         bridge = "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n"
         command(["ip", "-n", switch, "-batch", "-"], stdin=bridge + ports)
-        for host, addresses in ADDRESSES.items():
+        for host in self.hosts:
             lines = "link set lo up\nlink set eth0 up\n" + "".join(
-                f"addr add {address}/{PREFIX_LENGTH} dev eth0\n" for address in addresses
+                f"addr add {address}/{PREFIX_LENGTH} dev eth0\n" for address in ADDRESSES[host]
             )
             command(["ip", "-n", self.namespace(host), "-batch", "-"], stdin=lines)
 
@@ -76,6 +81,18 @@ class Network:
     def port(self, host: Host, *, up: bool) -> None:
         """Switch the host's port on the switch up or down; the host loses carrier with it."""
         command(["ip", "-n", self.namespace(Host.SWITCH), "link", "set", str(host), "up" if up else "down"])
+
+    def isolate(self, hosts: Sequence[Host], *, isolated: bool) -> None:
+        """Whether these hosts can't reach each other; all of them reach everybody else."""
+        for host in hosts:
+            state = "on" if isolated else "off"
+            command(
+                self.exec_argv(Host.SWITCH, ["bridge", "link", "set", "dev", str(host), "isolated", state])
+            )
+
+    def hardware_address(self, host: Host) -> bytes:
+        text = command(self.exec_argv(host, ["cat", "/sys/class/net/eth0/address"]))
+        return bytes.fromhex(text.strip().replace(":", ""))
 
     def carrier(self, host: Host) -> bool:
         """Whether the host's interface has a link."""
@@ -100,8 +117,10 @@ class Network:
         """The command line that runs `argv` in the host's namespace."""
         return ["ip", "netns", "exec", self.namespace(host), *argv]
 
-    def socket(self, host: Host, kind: int = socket.SOCK_DGRAM) -> socket.socket:
-        """An IPv4 socket that belongs to the host's namespace, whichever namespace this process is in."""
+    def socket(
+        self, host: Host, kind: int = socket.SOCK_DGRAM, family: int = socket.AF_INET, protocol: int = 0
+    ) -> socket.socket:
+        """A socket that belongs to the host's namespace, whichever namespace this process is in."""
         made: list[socket.socket] = []
         failed: list[OSError] = []
 
@@ -114,7 +133,7 @@ class Network:
                         raise OSError(ctypes.get_errno(), "setns")
                 finally:
                     os.close(handle)
-                made.append(socket.socket(socket.AF_INET, kind))
+                made.append(socket.socket(family, kind, protocol))
             except OSError as error:
                 failed.append(error)
 

@@ -22,6 +22,12 @@ class Host(StrEnum):
     CONTROLLER = "ctl"
     CALLER = "caller"
     OBSERVER = "observer"
+    RING1 = "ring1"
+    RING2 = "ring2"
+    RING3 = "ring3"
+    ETCD1 = "etcd1"
+    ETCD2 = "etcd2"
+    ETCD3 = "etcd3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +55,25 @@ ADDRESSES: Final[dict[Host, tuple[str, ...]]] = {
     Host.CONTROLLER: ("198.18.0.51",),
     Host.CALLER: ("198.18.0.61",),
     Host.OBSERVER: ("198.18.0.71",),
+    Host.RING1: ("198.18.0.81",),
+    Host.RING2: ("198.18.0.82",),
+    Host.RING3: ("198.18.0.83",),
+    Host.ETCD1: ("198.18.0.91",),
+    Host.ETCD2: ("198.18.0.92",),
+    Host.ETCD3: ("198.18.0.93",),
 }
 
 EDGES: Final = (Host.EDGE1, Host.EDGE2)
 SIDES: Final = (Host.PRIMARY, Host.BACKUP)
+NODES: Final = (Host.RING1, Host.RING2, Host.RING3)
+MEMBERS: Final = (Host.ETCD1, Host.ETCD2, Host.ETCD3)
+
+EDGE_SHAPE: Final = tuple(host for host in ADDRESSES if host not in (*NODES, *MEMBERS))
+"""One controller, and edges that choose the side."""
+
+RING_SHAPE: Final = tuple(host for host in ADDRESSES if host not in EDGES)
+"""Three controllers over three members of etcd, and sides that hold a virtual address. The controller's place is a
+person's, and PostgreSQL's."""
 
 # The last one is also where every other dialled user goes: real calls. The echoes are independent test destinations.
 ANSWERERS: Final = (

@@ -1,0 +1,133 @@
+"""A person at the ring: asks whichever node leads, arms, lets sides back in, and reads what was written down."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from controller.cli.client import CallFailed, Client
+from lab.errors import NotReady
+from lab.ring_files import GROUP
+from lab.topology import NODES, Host
+
+PAUSE_S: Final = 0.05
+PERMIT_S: Final = 60.0
+
+
+class Operator:
+    """`directory`: the lab's, in which each node has its data."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._clients = {node: Client(str(directory / str(node) / "control")) for node in NODES}
+
+    def status(self, node: Host) -> dict[str, Any] | None:
+        """None: it does not answer."""
+        try:
+            found: dict[str, Any] = self._clients[node].get("/api/v1/status")
+        except CallFailed:
+            return None
+        return found
+
+    def leader(self, *, timeout_s: float = 20.0) -> Host:
+        """Raises NotReady when none leads by then."""
+
+        def leads() -> Host | None:
+            for node in NODES:
+                status = self.status(node) if (self._directory / str(node) / "control").exists() else None
+                if status is not None and status["leader"]:
+                    return node
+            return None
+
+        return self.wait(leads, "a node to lead", timeout_s=timeout_s)  # type: ignore[no-any-return]
+
+    def group(self) -> dict[str, Any]:
+        """As the leader has it."""
+
+        def found() -> dict[str, Any] | None:
+            status = self.status(self.leader())
+            return None if status is None else next(one for one in status["groups"] if one["name"] == GROUP)
+
+        return self.wait(found, "the leader to answer")  # type: ignore[no-any-return]
+
+    def active(self) -> Host:
+        return Host(self.group()["active"])
+
+    def arm(self, *, timeout_s: float = PERMIT_S) -> None:
+        """Until it is not refused any more."""
+        self._asked(f"/api/v1/groups/{GROUP}/arm", {}, timeout_s)
+        self.wait(lambda: self.group()["armed"], "the group to be armed")
+
+    def let_back_in(self, *, timeout_s: float = PERMIT_S) -> None:
+        """The side that was fenced stands by again, if one was."""
+        group = self.group()
+        if not group["fenced"]:
+            return
+        path, body = f"/api/v1/groups/{GROUP}/release", {"active": group["active"], "reason": "healed"}
+        self._asked(path, body, timeout_s)
+        self.wait(lambda: not self.group()["fenced"], "the fence to be lifted", timeout_s=timeout_s)
+
+    def switchover(self, *, timeout_s: float = PERMIT_S) -> None:
+        """Asked for; not waited for."""
+        self._asked(f"/api/v1/groups/{GROUP}/switchover", {"reason": "planned"}, timeout_s)
+
+    def permitted(self) -> bool:
+        """Nothing stands in the way of a switch."""
+        return not self.group()["blockers"]
+
+    def timeline(self, node: Host, *, after: int = 0) -> list[dict[str, Any]]:
+        """The node's entries with a sequence above `after`. Raises CallFailed."""
+        entries: list[dict[str, Any]] = []
+        while True:
+            page = self._clients[node].get("/api/v1/timeline", incident="", after=after, limit=5000)[
+                "entries"
+            ]
+            entries += page
+            if len(page) < 5000:
+                return entries
+            after = page[-1]["sequence"]
+
+    def sequences(self) -> dict[Host, int]:
+        """How far each node that answers has written."""
+        found = {node: self.status(node) for node in NODES}
+        return {node: status["journal"]["sequence"] for node, status in found.items() if status is not None}
+
+    def verify(self, node: Host) -> list[str]:
+        """What `thirdring verify` finds in the node's journal file."""
+        journal = self._directory / str(node) / "journal.db"
+        done = subprocess.run(
+            [sys.executable, "-m", "controller", "--json", "verify", "--journal", str(journal)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        try:
+            found: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            return [f"verify of {node} ends with {done.returncode}: {done.stderr.strip()[-400:]}"]
+        return list(found["violations"])
+
+    def wait(self, condition: Callable[[], Any], what: str, *, timeout_s: float = 20.0) -> Any:
+        """The condition's first true value. Raises NotReady."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if found := condition():
+                return found
+            if time.monotonic() > deadline:
+                raise NotReady(f"{what}: not within {timeout_s:g} s")
+            time.sleep(PAUSE_S)
+
+    def _asked(self, path: str, body: dict[str, object], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._clients[self.leader()].post(path, body)
+                return
+            except CallFailed as error:
+                if time.monotonic() > deadline:
+                    raise NotReady(f"{path}: refused for {timeout_s:g} s: {error}") from error
+                time.sleep(PAUSE_S)
