@@ -110,7 +110,7 @@ class Holder:
         self._promises = promises
         self._grant: Grant | None = None
         self._seen = asyncio.Event()  # what stood at the start is known
-        self._told = 0
+        self._told: int | None = None  # at which epoch; a group that never switched has 0
         self._releases = 0
         self._holding = False
         self._deadline = 0.0
@@ -126,12 +126,12 @@ class Holder:
     @property
     def hold(self) -> Hold:
         standing = Standing.INERT
-        if self._told:
+        if self._told is not None:
             alive = self._holding and self._now() < self._deadline
             standing = Standing.HOLDING if alive else Standing.WAITING
         return Hold(
             standing=standing,
-            epoch=self._told,
+            epoch=self._told or 0,
             deadline=self._deadline,
             count=self._count,
             kept=self._kept,
@@ -253,7 +253,7 @@ class Holder:
                     await self._tell(grant)
                 except StoreError as error:
                     log.error("%s: %s", self.group, error, extra={"action": "remember"})
-        elif self._told or (grant is not None and not first):
+        elif self._told is not None or (grant is not None and not first):
             self._lose(grant)
 
     def _lose(self, grant: Grant | None) -> None:
@@ -261,16 +261,20 @@ class Holder:
         was_told = self._told
         self._let_go()
         self._shut()
-        epoch = grant.epoch if grant is not None else was_told
+        epoch = grant.epoch if grant is not None else was_told or 0
 
         async def follow() -> None:
             await self._drop()
             try:
                 # Told again meanwhile: that is newer.
-                await self._memory.remember(self.group, epoch=epoch, held=None if self._told else False)
+                await self._memory.remember(
+                    self.group, epoch=epoch, held=False if self._told is None else None
+                )
             except StoreError as error:
                 log.error("%s: %s", self.group, error, extra={"action": "remember"})
-            if was_told or (grant is not None and grant.holder == self.side and grant.phase is Phase.FENCING):
+            if was_told is not None or (
+                grant is not None and grant.holder == self.side and grant.phase is Phase.FENCING
+            ):
                 log.info("%s: released: the grant is %s", self.group, _shown(grant))
                 await self._released(epoch)
 
@@ -291,7 +295,7 @@ class Holder:
 
     def _let_go(self) -> None:
         self._releases += 1
-        self._told = 0
+        self._told = None
         self._holding = False
         self._kept = False
         self._trouble = ""
@@ -314,7 +318,7 @@ class Holder:
         if self._holding and self._now() >= self._deadline:
             self._expired()
         grant = self._grant
-        if not self._told or grant is None or not self._ours(grant) or grant.epoch != self._told:
+        if self._told is None or grant is None or not self._ours(grant) or grant.epoch != self._told:
             return
         bound = self._promises.bound_until(self.group) if self._promises is not None else 0.0
         if not self._holding and (self.ready or self._now() < bound):

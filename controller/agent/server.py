@@ -49,7 +49,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     group: str
-    epoch: Annotated[int, Field(strict=True, ge=1)]
+    epoch: Annotated[int, Field(strict=True, ge=0)]
 
 
 class _Hold(_Body):

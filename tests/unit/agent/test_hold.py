@@ -34,6 +34,22 @@ def test_a_grant_that_is_opened_while_it_watches_is_held() -> None:
     in_virtual_time(work)
 
 
+def test_a_group_that_never_switched_is_held_at_epoch_nought() -> None:
+    async def work(loop: VirtualLoop) -> None:
+        world = World.make(loop)
+        await world.store.put(0, "primary")
+        await world.start()
+        await asyncio.sleep(0.05)
+        await world.holder.told(0)
+        await world.holder.held(0, 1.0)
+        assert world.holder.hold.standing is Standing.HOLDING and world.kernel.passes
+        await world.store.put(1, "primary", Phase.FENCING)
+        await asyncio.sleep(0.05)
+        assert world.holder.hold.standing is Standing.INERT and not world.kernel.passes
+
+    in_virtual_time(work)
+
+
 def test_a_grant_found_at_the_start_is_not_taken_until_told() -> None:
     async def work(loop: VirtualLoop) -> None:
         world = World.make(loop)
