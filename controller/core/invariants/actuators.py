@@ -79,9 +79,8 @@ def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> I
                 if len(seen.sides) > 1 and (seen.group, seen.epoch) not in moves:
                     yield _at(seen.at, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
                 taking[seen.group] = seen
-            case Answered() if before is not None and seen.side not in before.sides:
-                others = _named(before) if before.sides else "nobody"
-                yield _at(seen.at, "I1", f"{seen.side} answers a call while {others} takes them")
+            case Answered() if before is not None and before.sides and seen.side not in before.sides:
+                yield _at(seen.at, "I1", f"{seen.side} answers a call while {_named(before)} takes them")
             case _:
                 pass
 

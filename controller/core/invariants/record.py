@@ -32,9 +32,10 @@ def i2_intent_first(story: Sequence[Line]) -> Iterator[Violation]:
             case FactKind.SWITCH_STARTED:
                 decided.add(switch)
             case FactKind.LEADERSHIP_TAKEN:
-                # What its predecessor decided stands in what it read; what it decided itself and could not put there is void.
+                # What its predecessor decided stands in what it read; what it decided itself and could not put there is
+                # void. Its own experiments go on.
                 decided, begun = _taken_over(line)
-                intended = set(_commands(line))
+                intended.update(_commands(line))
             case FactKind.RUN_STARTED:
                 decided.add(line.subject)
                 if any(isinstance(item, Run) and not item.revision for item in line.changed):
