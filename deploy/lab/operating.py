@@ -74,9 +74,18 @@ class Operator:
         """Asked for; not waited for."""
         self._asked(f"/api/v1/groups/{GROUP}/switchover", {"reason": "planned"}, timeout_s)
 
-    def permitted(self) -> bool:
-        """Nothing stands in the way of a switch."""
-        return not self.group()["blockers"]
+    def settled(self) -> bool:
+        """Both sides are well, nothing is being done, and nothing but a fault is needed for a switch."""
+        group = self.group()
+        return (
+            group["armed"] is not None
+            and group["phase"] == "idle"
+            and not any(
+                group[name] for name in ("switch", "upkeep", "fenced", "drifted_edges", "unreachable_edges")
+            )
+            and group["cooldown_seconds"] == 0
+            and all(side["health"] == "UP" for side in group["sides"])
+        )
 
     def timeline(self, node: Host, *, after: int = 0) -> list[dict[str, Any]]:
         """The node's entries with a sequence above `after`. Raises CallFailed."""

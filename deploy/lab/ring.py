@@ -63,7 +63,7 @@ class Ring(Lab):
                 self.processes.restart(role)
         self.operator.let_back_in(timeout_s=timeout_s)
         side = self.wait_holder(timeout_s=timeout_s)
-        self.operator.wait(self.operator.permitted, "a switch to be permitted", timeout_s=timeout_s)
+        self.operator.wait(self.operator.settled, "the ring to settle", timeout_s=timeout_s)
         return side
 
     def start_node(self, node: Host) -> None:
