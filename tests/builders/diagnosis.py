@@ -36,12 +36,13 @@ from controller.model.events import (
     Measured,
     RunWanted,
     Started,
+    SwitchEnded,
     TimerFired,
     VantageBeat,
 )
 from controller.model.facts import Aggregate, Fact, FactKind, aggregate_key, retired
 from controller.model.faults import EvidenceKind, FaultKind, Impact, Severity, Urgency
-from controller.model.groups import Arming, Group
+from controller.model.groups import Arming, Group, Phase, Switch, SwitchOutcome, SwitchVerb
 from controller.model.health import Hysteresis, Outcome, ProbeResult, RungHealth, RungKey
 from controller.model.incidents import Incident
 from controller.model.moments import Moment
@@ -349,6 +350,39 @@ class World:
         if rung.name == "call" and word == "up":
             found = replace(found, seconds=0.2, values=_CALL)
         return replace(found, seconds=rung.timeout) if found.seconds < 0 else found
+
+    # the failover stage, as far as diagnosis reads it
+
+    def fence(self, side: str) -> None:
+        """A switch away from this side is under way, and the fence of the side was commanded."""
+        group = self.state.groups[GROUP]
+        other = "backup" if side == "primary" else "primary"
+        switch = Switch(
+            id="SW-1", verb=SwitchVerb.FAILOVER, origin=side, target=other, epoch=2, automatic=True
+        )
+        fenced = (*group.fenced, side)
+        self._group(replace(group, phase=Phase.FENCING, switch=switch, epoch=2, fenced=fenced))
+
+    def switched(self) -> None:
+        """It ended well."""
+        group = self.state.groups[GROUP]
+        assert group.switch is not None
+        switch = group.switch
+        self._group(replace(group, phase=Phase.IDLE, switch=None, active=switch.target))
+        self.send(
+            SwitchEnded(
+                at=self.at(),
+                group=GROUP,
+                switch=switch.id,
+                run=switch.run,
+                step="",
+                outcome=SwitchOutcome.VERIFIED,
+            )
+        )
+
+    def _group(self, group: Group) -> None:
+        self.state = replace(self.state, groups=self.state.groups.set(GROUP, group))
+        self._keep(group)
 
     # the prober
 

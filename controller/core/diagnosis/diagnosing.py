@@ -29,7 +29,10 @@ PLATFORM = (FaultKind.PLATFORM_DEAD, FaultKind.PLATFORM_HUNG, FaultKind.PLATFORM
 ORDER: tuple[FaultKind, ...] = (*EXPLAINING, *PLATFORM, FaultKind.MEDIA_ONE_WAY, FaultKind.REDUNDANCY_LOST)
 """Of the faults of one side the first that is found stands."""
 
-LESS_WITH_A_SPARE = frozenset({*PLATFORM, FaultKind.MEDIA_ONE_WAY, FaultKind.DEVICE_DOWN})
+CALLS_FAIL = frozenset({*PLATFORM, FaultKind.MEDIA_ONE_WAY})
+"""What a fenced side was found with: the fence makes the symptoms of another one."""
+
+LESS_WITH_A_SPARE = frozenset({*CALLS_FAIL, FaultKind.DEVICE_DOWN})
 """While the group is on the other side, or another member of the redundancy group stands, this is RedundancyLost."""
 
 
@@ -87,6 +90,8 @@ def _of_side(
     results = results_of(evaluated, name, outranked)
     _kept(draft, name, results)
     current = standing[0] if standing else None
+    if _of_our_fence(draft, component, current, best):
+        return
     if current is None:
         if best is not None:
             raised(draft, _side_fault(draft, component, best, fired), results)
@@ -114,6 +119,21 @@ def _of_side(
         else:
             cleared(draft, current, f"it is {best.rule.fault}")
             raised(draft, found, results)
+
+
+def _of_our_fence(draft: Draft, component: Component, current: Fault | None, best: Evaluated | None) -> bool:
+    """Whether what is new about a side is what we did to it. A hung platform that is fenced refuses its port as a dead
+    one does, and one that is fenced to be left was never ill. What stood before the fence stands until it answers again;
+    that the group has no spare any more is worth saying once the switch is over."""
+    place = topology(draft.policy).places[component.name]
+    group, side = draft.state.groups.get(place.group), place.side
+    if group is None or side not in group.fenced or component.name not in draft.state.broken:
+        return False
+    if best is not None and best.rule.fault not in PLATFORM:
+        return False
+    if current is None:
+        return group.switch is not None and group.switch.origin == side
+    return current.kind in CALLS_FAIL and (best is None or best.rule.fault is not diagnosis_of(current))
 
 
 def diagnosis_of(fault: Fault) -> FaultKind:

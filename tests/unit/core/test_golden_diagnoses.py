@@ -34,7 +34,11 @@ def played(case: dict, seed: int) -> tuple[World, float, int]:
     before, began = len(world.facts), world.now
     for step in case["happens"]:
         world.run(began + step["after"] - world.now)
-        world.set(**step["set"])
+        world.set(**step.get("set", {}))
+        if fenced := step.get("fenced"):
+            world.fence(fenced)
+        if step.get("switched"):
+            world.switched()
         world.calls_per_second = step.get("calls_per_second", world.calls_per_second)
         if step.get("down_behind"):
             for child in policy.children[ROOM]:
