@@ -73,6 +73,7 @@ REASONS: Mapping[str, Text] = {
     "it reaches something again": Text(zh="探测又有应答", en="it reaches something again"),
     "more evidence": Text(zh="证据增加", en="more evidence"),
     "no fault is left": Text(zh="故障已全部消除", en="no fault is left"),
+    "the side in use is well again": Text(zh="在用的一侧已恢复", en="the side in use is well again"),
     "a person says so": Text(zh="人工确认", en="a person says so"),
     "isolated": Text(zh="与其他观测点隔离", en="isolated"),
     "no longer isolated": Text(zh="不再隔离", en="no longer isolated"),

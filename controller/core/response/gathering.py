@@ -101,7 +101,7 @@ def _joined(draft: Draft, incident: Incident, fault: Fault) -> Incident:
     incident = reassessed(draft, incident)
     if fresh:
         incident = _onset(incident, fault)
-        if incident.state is IncidentState.MITIGATED and _felt(draft, fault):
+        if incident.state is IncidentState.MITIGATED and felt(draft, fault):
             state = IncidentState.ACKNOWLEDGED if incident.acknowledged_wall else IncidentState.OPEN
             incident = replace(incident, state=state, mitigated_wall=0.0)
     incident = replace(incident, quiet_since=None)
@@ -116,8 +116,8 @@ def _joined(draft: Draft, incident: Incident, fault: Fault) -> Incident:
     return draft.state.incidents[incident.id]
 
 
-def _felt(draft: Draft, fault: Fault) -> bool:
-    """Callers feel it again: not what is wrong with the side its group is no longer on."""
+def felt(draft: Draft, fault: Fault) -> bool:
+    """Whether callers feel it: not what is wrong with the side its group is no longer on."""
     group = draft.state.groups.get(fault.group)
     return group is None or not fault.side or group.active == fault.side
 

@@ -39,6 +39,7 @@ from controller.model.state import Decision, State
 
 FAILED = frozenset({RunState.FAILED, RunState.NEEDS_PERSON})
 NO_FAULT = "no fault is left"
+SIDE_IS_WELL = "the side in use is well again"
 
 
 def advance(state: State, event: Event, policy: Policy) -> Decision:
@@ -120,13 +121,26 @@ def _cleared(draft: Draft, event: FaultCleared) -> None:
     if incident is None or not incident.open:
         return
     response.forget(draft, incident, event.fault.key)
-    if members(draft.state, incident) or _another_name(draft.state, event.fault):
+    if _another_name(draft.state, event.fault):
+        return
+    if members(draft.state, incident):
+        if _left_aside(draft, incident, event.fault):
+            _mitigate(draft, incident, SIDE_IS_WELL)
         return
     quiet = replace(incident, quiet_since=draft.at.mono)
     if incident.state is IncidentState.MITIGATED or _switching(draft.state, incident):
         gathering.remember(draft, quiet)
     else:
         _mitigate(draft, quiet, NO_FAULT)
+
+
+def _left_aside(draft: Draft, incident: Incident, cleared: Fault) -> bool:
+    """Whether all that is left is wrong with the side its group is not on: people repair that in their time, and callers
+    are not without service for as long as they take."""
+    if not incident.group or incident.state is IncidentState.MITIGATED or _switching(draft.state, incident):
+        return False
+    left = leading(draft.state, incident.id)
+    return gathering.felt(draft, cleared) and not any(gathering.felt(draft, fault) for fault in left)
 
 
 def _switching(state: State, incident: Incident) -> bool:

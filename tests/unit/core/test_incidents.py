@@ -156,6 +156,29 @@ def test_the_other_side_failing_after_the_switch_opens_the_incident_again() -> N
     assert world.wanted[-1].runbook == "both-sides-down"
 
 
+def test_it_is_over_for_callers_once_the_side_in_use_is_well_though_the_other_is_still_broken() -> None:
+    world = world_of()
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    switched(world, run, SwitchOutcome.VERIFIED)
+    end(world, run, RunState.SUCCEEDED)
+    world.set(backup={"sip": "refused", "call": "refused", "live": "ignore"})
+    world.run(1.0)
+    assert only(world).state is IncidentState.OPEN
+    world.set(backup={"sip": "up", "call": "up", "live": "answer"})
+    world.run(15.0)
+    assert [key.split(":")[1] for key in world.faults()] == ["primary"]
+    assert only(world).state is IncidentState.MITIGATED, "people repair the primary in their time"
+    over = [fact.get("reason") for fact in world.facts if fact.kind is FactKind.INCIDENT_MITIGATED]
+    assert (over[0], set(over[1:])) == ("switch SW-0001 verified", {"the side in use is well again"})
+    world.run(world.policy.resolve_after + 10.0)
+    assert only(world).state is IncidentState.MITIGATED, "and not resolved before they have"
+    healed(world)
+    world.run(world.policy.resolve_after + 30.0)
+    assert only(world).state is IncidentState.RESOLVED
+
+
 def in_mid_switch(world: World) -> Run:
     run = run_of(world)
     switch = Switch(
@@ -466,6 +489,28 @@ def test_explained_from_the_journal_alone() -> None:
     assert told.responses == ("failover",)
     assert told.severity is not None
     assert told.severity.rule == "platform-down"
+
+
+def test_a_rule_that_fired_stays_fired_in_the_explanation() -> None:
+    """A later look at it, for a fault that joins, finds its symptoms changed."""
+    world = world_of()
+    world.set(primary={"sip": "silent", "call": "silent", "live": "ignore"})
+    world.run(0.5)
+    raised = next(fact for fact in world.facts if fact.kind is FactKind.INCIDENT_OPENED)
+    run = run_of(world)
+    switched(world, run, SwitchOutcome.VERIFIED)
+    end(world, run, RunState.SUCCEEDED)
+    world.set(primary={"sip": "refused", "call": "refused"})
+    world.run(5.0)
+    assert world.faults() == {"RedundancyLost:primary"}
+    told = explain(State(node="node-a"), entries(world), only(world).id)
+    by_name = {rule.rule: rule for rule in told.rules}
+    assert by_name["silent-and-edges-time-out"].fired
+    assert by_name["silent-and-edges-time-out"].fired_wall == raised.at.wall
+    assert by_name["silent-and-edges-time-out"].blocked_by == ()
+    assert [rule.fired_wall for rule in told.rules if not rule.fired] == [0.0] * sum(
+        not rule.fired for rule in told.rules
+    )
 
 
 def test_explains_why_nothing_is_done_once_callers_feel_nothing() -> None:
