@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from controller.model.encoding import decode_aggregates
 from controller.model.facts import Aggregate, Entry, FactKind, aggregate_key, retired
-from controller.model.faults import FaultKind
+from controller.model.faults import Fault, FaultKind
 from controller.model.groups import Group, Phase, SwitchOutcome
-from controller.model.incidents import Incident
+from controller.model.incidents import Incident, IncidentState
 from controller.model.moments import Values
 
 
@@ -123,25 +123,42 @@ class Span:
         return max(0.0, self.ends.wall - self.earliest)
 
 
+class Relapse(NamedTuple):
+    """Callers felt it again, after it was over: the side calls had been moved to failed too. `earliest` and `latest` as
+    for the outage."""
+
+    earliest: float
+    latest: float
+    ends: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outage:
     """When callers felt it: it began between `earliest` and `latest` (last good, first bad), and ended at `ends`.
 
-    `ends` None: not over, or not known. `ended_by` names the fact.
+    `ends` None: not over, or not known. `ended_by` names the fact. `relapses` are those that came after `ends`, in order;
+    only the last may go on.
     """
 
     earliest: float | None
     latest: float | None
     ends: float | None
     ended_by: str = ""
+    relapses: tuple[Relapse, ...] = ()
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        """(at least, at most); None when an end is not known."""
+        """(at least, at most), relapses included; None when an end is not known."""
         if self.latest is None or self.ends is None:
             return None
         earliest = self.latest if self.earliest is None else self.earliest
-        return max(0.0, self.ends - self.latest), max(0.0, self.ends - earliest)
+        least, most = max(0.0, self.ends - self.latest), max(0.0, self.ends - earliest)
+        for relapse in self.relapses:
+            if relapse.ends is None:
+                return None
+            least += relapse.ends - relapse.latest
+            most += relapse.ends - relapse.earliest
+        return least, most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +203,7 @@ def timeline(story: Sequence[Line], incident: str) -> Timeline | None:
             span(Step.MITIGATE, onset, "mitigated", earliest=earliest),
             span(Step.RESOLVE, onset, "resolved", earliest=earliest),
         ),
-        outage=_outage(points, last),
+        outage=_outage(points, last, its),
     )
 
 
@@ -243,8 +260,8 @@ def _switch_outcome(each: Line) -> SwitchOutcome | None:
     return next((item.last_outcome for item in each.changed if isinstance(item, Group)), None)
 
 
-def _outage(points: Mapping[str, Point], incident: Incident) -> Outage:
-    """From onset until a verified switch, else until mitigated, else resolved."""
+def _outage(points: Mapping[str, Point], incident: Incident, its: Sequence[Line]) -> Outage:
+    """From onset until a verified switch, else until mitigated, else resolved; and again for each relapse."""
     if incident.kind in NO_OUTAGE or not incident.onset_latest_wall:
         return Outage(earliest=None, latest=None, ends=None)
     ends = points.get("verified") or points.get("mitigated") or points.get("resolved")
@@ -253,15 +270,46 @@ def _outage(points: Mapping[str, Point], incident: Incident) -> Outage:
         latest=incident.onset_latest_wall,
         ends=None if ends is None else ends.wall,
         ended_by="" if ends is None else ends.name,
+        relapses=tuple(_relapses(its)),
     )
+
+
+def _relapses(its: Sequence[Line]) -> list[Relapse]:
+    """An incident that was mitigated and is open again, from the fault that opened it."""
+    found: list[Relapse] = []
+    ended: float | None = None
+    for each in its:
+        going_on = bool(found) and found[-1].ends is None
+        if each.kind in (FactKind.INCIDENT_MITIGATED, FactKind.INCIDENT_RESOLVED) or (
+            going_on
+            and each.kind is FactKind.SWITCH_ENDED
+            and _switch_outcome(each) is SwitchOutcome.VERIFIED
+        ):
+            ended = each.wall
+            if going_on:
+                found[-1] = found[-1]._replace(ends=each.wall)
+            continue
+        state = next((item.state for item in each.changed if isinstance(item, Incident)), None)
+        if ended is None or going_on or state not in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED):
+            continue
+        for fault in each.changed:
+            if isinstance(fault, Fault) and fault.kind not in NO_OUTAGE:
+                latest = min(max(fault.first_bad_wall or each.wall, ended), each.wall)
+                found.append(Relapse(min(max(fault.last_good_wall or latest, ended), latest), latest))
+                break
+    return found
 
 
 def downtime(outages: Iterable[Outage]) -> float:
     """Seconds of the union of the known outages, each from its first bad to its end: overlaps count once."""
     known = sorted(
-        (outage.latest, outage.ends)
+        (begins, ends)
         for outage in outages
-        if outage.latest is not None and outage.ends is not None and outage.ends > outage.latest
+        for begins, ends in (
+            (outage.latest, outage.ends),
+            *((relapse.latest, relapse.ends) for relapse in outage.relapses),
+        )
+        if begins is not None and ends is not None and ends > begins
     )
     total, covered = 0.0, float("-inf")
     for begins, ends in known:

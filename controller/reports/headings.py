@@ -76,6 +76,8 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
     "mitigated_in": ("止损用时", "Impact over in"),
     "acknowledged_in": ("响应用时", "Acknowledged in"),
     "outage": ("中断时长", "Outage"),
+    "felt_again": ("影响在 {0} 再次出现，至 {1} 结束，已计入", "felt again from {0} to {1}, counted in"),
+    "felt_again_since": ("影响自 {0} 再次出现，仍在持续", "felt again since {0}, and still"),
     "onset_interval": (
         "起点为区间：最后正常 {0}，首次异常 {1}",
         "it began between last good {0} and first bad {1}",

@@ -106,6 +106,14 @@ def impact(review: Review, voice: Voice) -> Section:
     if outage.earliest is not None and outage.latest is not None:
         text = voice.word("onset_interval", voice.clock(outage.earliest), voice.clock(outage.latest))
         blocks = (*blocks, Paragraph(text=text, tone=Tone.SOFT))
+    for relapse in outage.relapses:
+        begins = voice.clock(relapse.latest)
+        text = (
+            voice.word("felt_again_since", begins)
+            if relapse.ends is None
+            else voice.word("felt_again", begins, voice.clock(relapse.ends))
+        )
+        blocks = (*blocks, Paragraph(text=text, tone=Tone.BAD))
     return Section(anchor="impact", title=voice.word("impact"), blocks=blocks)
 
 

@@ -4,12 +4,33 @@ import dataclasses
 
 import pytest
 
-from controller.core.timeline import Outage, Point, Step, downtime, fold, line, lines, timeline
+from controller.core.timeline import (
+    Outage,
+    Point,
+    Relapse,
+    Step,
+    Timeline,
+    downtime,
+    fold,
+    line,
+    lines,
+    timeline,
+)
 from controller.model.facts import FactKind
 from controller.model.faults import FaultKind
 from controller.model.groups import Group, SwitchOutcome
 from controller.model.incidents import Incident, IncidentState
-from tests.builders.records import BASE, INCIDENT, changing, failover, group, incident, spoiled, switch
+from tests.builders.records import (
+    BASE,
+    INCIDENT,
+    changing,
+    failover,
+    fault,
+    group,
+    incident,
+    spoiled,
+    switch,
+)
 
 
 def test_folding_gives_the_last_of_each_and_leaves_out_the_retired() -> None:
@@ -78,6 +99,40 @@ def test_the_second_switch_of_an_incident_is_the_one_that_counts() -> None:
     assert told.span(Step.SWITCH).seconds == pytest.approx(10.3)
     assert told.span(Step.VERIFY).seconds == pytest.approx(0.3)
     assert told.outage.ends == BASE + 11.7
+
+
+def relapsed(*, over: bool) -> Timeline:
+    """Mitigated at 1.7; the other side fails at 21.0 and is well again at 29.0; mitigated; resolved at 600."""
+    story = failover()
+    if not over:
+        story.facts = [fact for fact in story.facts if fact.at.mono < 60.0]
+    story.add(FactKind.INCIDENT_MITIGATED, 1.7, INCIDENT, incident(state=IncidentState.MITIGATED))
+    wrong = fault(component="certificate", kind=FaultKind.CERTIFICATE_EXPIRING, first_bad_wall=BASE + 10.0)
+    story.add(FactKind.INCIDENT_JOINED, 10.0, INCIDENT, incident(state=IncidentState.OPEN), wrong)
+    again = fault(component="backup", last_good_wall=BASE + 20.5, first_bad_wall=BASE + 21.0)
+    story.add(FactKind.INCIDENT_JOINED, 22.0, INCIDENT, incident(state=IncidentState.OPEN), again)
+    third = fault(component="backup", kind=FaultKind.PLATFORM_HUNG, first_bad_wall=BASE + 24.0)
+    story.add(FactKind.INCIDENT_JOINED, 25.0, INCIDENT, incident(state=IncidentState.OPEN), third)
+    if over:
+        story.add(FactKind.INCIDENT_MITIGATED, 29.0, INCIDENT, incident(state=IncidentState.MITIGATED))
+    story.facts.sort(key=lambda fact: fact.at.mono)
+    told = timeline(lines(story.entries()), INCIDENT)
+    assert told is not None
+    return told
+
+
+def test_an_outage_that_came_again_is_counted_in() -> None:
+    outage = relapsed(over=True).outage
+    assert outage.ends == BASE + 1.7
+    assert outage.relapses == (Relapse(BASE + 20.5, BASE + 21.0, BASE + 29.0),)
+    assert outage.seconds == (pytest.approx(9.1), pytest.approx(9.8))
+    assert downtime([outage]) == pytest.approx(9.1)
+
+
+def test_an_outage_that_came_again_and_goes_on_has_no_length() -> None:
+    outage = relapsed(over=False).outage
+    assert outage.relapses == (Relapse(BASE + 20.5, BASE + 21.0),)
+    assert outage.seconds is None
 
 
 def test_an_open_incident_has_unknown_ends() -> None:
