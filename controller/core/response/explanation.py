@@ -6,7 +6,7 @@ Values only; read from the incident's own entries, so that it is the same after 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.core.timeline import Line, line
@@ -28,7 +28,8 @@ class TermShown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuleShown:
-    """`blocked_by`: terms that were false or unknown, rungs it waited for, or that another fault explains it better."""
+    """`blocked_by`: terms that were false or unknown, rungs it waited for, or that another fault explains it better.
+    `fired_wall`: when it first had, Unix seconds; 0.0 when it did not, or when that is not in the incident's entries."""
 
     rule: str
     fault: str
@@ -36,6 +37,7 @@ class RuleShown:
     fired: bool
     terms: tuple[TermShown, ...]
     blocked_by: tuple[str, ...]
+    fired_wall: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +55,22 @@ class Explanation:
 
 
 def explain(state: State, entries: Iterable[Entry], incident: str) -> Explanation:
-    """Rules as they stood when the incident's faults were found, the latest word on each; where the entries hold none
-    of a component, as they stand now."""
+    """Rules as they stood when the incident's faults were found: how each first fired, else the latest word on it; where
+    the entries hold none of a component, as they stand now."""
     lines = [line(entry) for entry in entries if entry.incident == incident]
     results: dict[tuple[str, str], RuleResult] = {}
+    fired: dict[tuple[str, str], float] = {}
     blocked: dict[str, None] = {}
     responses: dict[str, None] = {}
     faults: dict[str, Fault] = {}
     reason: SeverityReason | None = None
     for each in lines:
         for result in expanded(each.get("rules")):
-            results[result.component, result.rule] = result
+            name = (result.component, result.rule)
+            if name not in fired:
+                results[name] = result
+                if result.fired:
+                    fired[name] = each.wall
         blocked.update(dict.fromkeys(_obstacles(each)))
         if each.kind is FactKind.RESPONSE_CHOSEN and each.get("runbook"):
             responses[str(each.get("runbook"))] = None
@@ -85,8 +92,8 @@ def explain(state: State, entries: Iterable[Entry], incident: str) -> Explanatio
     nearest = next((result for result in ordered if not result.fired), None)
     return Explanation(
         incident=incident,
-        rules=tuple(_shown(result) for result in ordered),
-        closest=None if nearest is None else _shown(nearest),
+        rules=tuple(_shown(result, fired) for result in ordered),
+        closest=None if nearest is None else _shown(nearest, fired),
         blocked=tuple(blocked),
         responses=tuple(responses),
         suppressed=sum(bool(fault.suppressed_by) for fault in faults.values()),
@@ -114,11 +121,16 @@ def expanded(text: Value) -> tuple[RuleResult, ...]:
     )
 
 
-def _distance(result: RuleResult) -> tuple[int, int]:
-    """Terms that refute it, then terms that are unknown: the fewer, the closer it was."""
-    refuted = sum(term.verdict is Verdict.FALSE for term in result.terms)
-    unknown = sum(term.verdict is Verdict.UNKNOWN for term in result.terms)
-    return refuted, unknown
+def _distance(result: RuleResult) -> tuple[int, int, int]:
+    """Terms that refute it or that saw nothing, then terms that are unknown: the fewer, the closer it was. Of two alike the
+    one of which more is true. A rule about an instrument that is not there never gets closer."""
+    verdicts = [term.verdict for term in result.terms]
+    blind = sum(
+        term.verdict is Verdict.UNKNOWN and all(value is None for _, value in term.seen)
+        for term in result.terms
+    )
+    unknown = verdicts.count(Verdict.UNKNOWN) - blind
+    return verdicts.count(Verdict.FALSE) + blind, unknown, -verdicts.count(Verdict.TRUE)
 
 
 def _obstacles(each: Line) -> Sequence[str]:
@@ -139,7 +151,7 @@ def _of_fault(fault: Fault) -> tuple[RuleResult, ...]:
     return (RuleResult(fault.rule or str(fault.kind), fault.kind, fault.component, True, fault.evidence, ()),)
 
 
-def _shown(result: RuleResult) -> RuleShown:
+def _shown(result: RuleResult, fired: Mapping[tuple[str, str], float]) -> RuleShown:
     return RuleShown(
         rule=result.rule,
         fault=str(result.fault),
@@ -156,4 +168,5 @@ def _shown(result: RuleResult) -> RuleShown:
             for term in result.terms
         ),
         blocked_by=result.blocked_by,
+        fired_wall=fired.get((result.component, result.rule), 0.0),
     )
