@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from controller.actions.kamailio_dispatcher.driver import KamailioDispatcher
@@ -15,16 +16,21 @@ from controller.model.groups import Refusal
 from controller.ports import ActionOutcome
 from tests.simulation import instruments
 from tests.simulation.disk import Disk, SimulatedJournal
+from tests.simulation.plan import Kind
 from tests.simulation.platform import EdgeModel, Platform
 
 
 class Ablation(NamedTuple):
-    """`invariants`: at least one of these must be seen broken within `seeds` seeds."""
+    """`invariants`: at least one of these must be seen broken within `seeds` seeds of these `kinds`."""
 
     what: str
     invariants: frozenset[str]
+    kinds: frozenset[Kind]
     seeds: int
     patches: Callable[[], list[tuple[Any, str, Any]]]
+
+
+ANY = frozenset(Kind)
 
 
 def _unconfirmed() -> list[tuple[Any, str, Any]]:
@@ -95,8 +101,6 @@ def _unsynced() -> list[tuple[Any, str, Any]]:
 
 def _old_epoch() -> list[tuple[Any, str, Any]]:
     def begun(draft: Any, group: Any, order: Any, judgement: Any) -> None:
-        from dataclasses import replace
-
         begin(draft, replace(group, epoch=group.epoch - 1, edge_epoch=0), order, judgement)
 
     begin = requests._begin
@@ -104,13 +108,13 @@ def _old_epoch() -> list[tuple[Any, str, Any]]:
 
 
 def _coarse() -> list[tuple[Any, str, Any]]:
-    """A missing answer counts, however late its own loop was, if it was not two seconds."""
+    """A missing answer counts, however late its own loop was, if it was not two seconds; and timers go before sockets."""
 
     def coarse(result: Any, timeout: float, lag: float) -> Any:
         return strict(result, timeout, lag if lag > 2.0 else 0.0)
 
     strict = instruments.void_for_lag
-    return [(instruments, "void_for_lag", coarse)]
+    return [(instruments, "void_for_lag", coarse), (instruments, "DRAINS", False)]
 
 
 def _shrinking() -> list[tuple[Any, str, Any]]:
@@ -128,26 +132,44 @@ def _unsafe() -> list[tuple[Any, str, Any]]:
 
 ABLATIONS: dict[str, Ablation] = {
     "no confirmation of the fence": Ablation(
-        "a fence that was commanded counts as one", frozenset({"I1"}), 400, _unconfirmed
+        "a fence that was commanded counts as one",
+        frozenset({"I1"}),
+        frozenset({Kind.HAUNTED}),
+        100,
+        _unconfirmed,
     ),
     "no epoch at the edge": Ablation(
-        "edges, list files and switch ports obey any epoch", frozenset({"I1", "I3"}), 400, _ungated
+        "edges, list files and switch ports obey any epoch",
+        frozenset({"I1", "I3"}),
+        frozenset({Kind.LATE}),
+        100,
+        _ungated,
     ),
-    "no hold looked at": Ablation("a hold stops nothing", frozenset({"I4"}), 400, _unheld),
+    "no hold looked at": Ablation(
+        "a hold stops nothing", frozenset({"I4"}), frozenset({Kind.STORM}), 200, _unheld
+    ),
     "no read back": Ablation(
-        "a command whose answer was lost is repeated at once", frozenset({"I7"}), 400, _repeated
+        "a command whose answer was lost is repeated at once", frozenset({"I7"}), ANY, 200, _repeated
     ),
     "no word in the store": Ablation(
-        "commands leave when the journal has them", frozenset({"I2"}), 400, _uncoordinated
+        "commands leave when the journal has them", frozenset({"I2"}), ANY, 100, _uncoordinated
     ),
     "no sync": Ablation(
-        "a commit is told before it is on the disk", frozenset({"I9", "I2", "I11"}), 400, _unsynced
+        "a commit is told before it is on the disk", frozenset({"I9", "I2", "I11"}), ANY, 200, _unsynced
     ),
-    "no new epoch": Ablation("a switch goes under the epoch there is", frozenset({"I3"}), 100, _old_epoch),
+    "no new epoch": Ablation(
+        "a switch goes under the epoch there is", frozenset({"I3"}), ANY, 100, _old_epoch
+    ),
     "coarse lag rule": Ablation(
-        "a probe is void only after two seconds of lag", frozenset({"I13"}), 400, _coarse
+        "a probe is void only after two seconds of lag, and timers go before sockets",
+        frozenset({"I13"}),
+        frozenset({Kind.QUIET}),
+        200,
+        _coarse,
     ),
-    "shrinking k": Ablation("one vantage is enough for a verdict", frozenset({"I13"}), 400, _shrinking),
+    "shrinking k": Ablation(
+        "one vantage is enough for a verdict", frozenset({"I13"}), frozenset({Kind.QUIET}), 200, _shrinking
+    ),
 }
 
 

@@ -30,6 +30,9 @@ LATE = 0.1
 CALL = 0.12
 """Seconds a test call takes."""
 
+DRAINS = True
+"""What has arrived is taken in before anything is given up; taken away by an ablation."""
+
 ECHO = "echo"
 
 
@@ -285,7 +288,8 @@ class SimulatedProber:
         for flight in self._flights:
             answer, watch = flight.answer, flight.watch
             if (
-                answer.at is not None
+                (DRAINS or now <= flight.deadline)
+                and answer.at is not None
                 and answer.at <= true
                 and self._host.mono(answer.at) <= flight.deadline + TICK + lag
             ):

@@ -80,7 +80,7 @@ class Network:
             again = self.delay(source, target)
             if again is not None:
                 self.counters.doubled += 1
-                self._loop.after(again + 0.5 * self._random.random(), arrive)
+                self._loop.after(again + 2.0 * self._random.random(), arrive)
 
     def ask(
         self, source: str, target: str, serve: Callable[[], T], *, work: float = 0.0

@@ -16,6 +16,8 @@ class Kind(StrEnum):
     QUIET = "quiet"  # a working platform and troubled controllers: nothing may be switched
     BROKEN = "broken"  # a side breaks, and troubles fall into the switch
     PLANNED = "planned"  # a person moves the calls, and troubles fall into it
+    HAUNTED = "haunted"  # a side hangs, is switched away from behind a broken fence, and goes on
+    LATE = "late"  # a person moves the calls there and back, and commands arrive late or twice
     STORM = "storm"  # anything, any time
 
 
@@ -47,7 +49,7 @@ ACTS = ("hold", "switchover", "force", "disarm", "double click")
 def plan(seed: int) -> Plan:
     random = Random(f"{seed}/workload")
     nodes = 1 if random.random() < 0.65 else 3
-    kind = random.choices(list(Kind), weights=[2, 5, 2, 3])[0]
+    kind = random.choices(list(Kind), weights=[5, 8, 3, 3, 4, 6])[0]
     troubles: list[Happening] = []
     acts: list[Happening] = []
     begins = WARM + random.random()
@@ -57,6 +59,8 @@ def plan(seed: int) -> Plan:
             harmless = [name for name in HARMLESS if name in possible]
             for _ in range(random.randint(2, 4)):
                 troubles.append(_happening(random, random.choice(harmless), begins, 6.0))
+            if random.random() < 0.3:
+                troubles = [Happening(at=begins, name="node strobed", lasts=4.5)]
         case Kind.BROKEN:
             lasts = random.choice([0.8, 2.0, 4.0, 30.0, 30.0])
             troubles.append(Happening(at=begins, name=random.choice(BREAKING), lasts=lasts))
@@ -67,6 +71,20 @@ def plan(seed: int) -> Plan:
             acts.append(Happening(at=begins, name=random.choice(["switchover", "force"]), lasts=0.0))
             for _ in range(random.randint(0, 3)):
                 troubles.append(_happening(random, random.choice(possible), begins, 2.0))
+        case Kind.HAUNTED:
+            lasts = random.uniform(2.6, 4.5)
+            troubles.append(Happening(at=begins, name="side hung", lasts=lasts))
+            name = random.choice(["leader cut from the switch", "leader frozen", "loss", "slow links"])
+            name = name if name in possible else "node frozen"
+            troubles.append(Happening(at=begins + random.uniform(1.0, 2.0), name=name, lasts=3.0))
+        case Kind.LATE:
+            acts.append(Happening(at=begins, name="force", lasts=0.0))
+            acts.append(Happening(at=begins + random.uniform(0.4, 1.2), name="force", lasts=0.0))
+            troubles.append(Happening(at=begins - 0.05, name="packets doubled", lasts=0.6))
+            if random.random() < 0.5:
+                name = random.choice(["slow links", "leader frozen", "node crashes"])
+                name = name if name in possible else "node frozen"
+                troubles.append(Happening(at=begins + random.uniform(0.0, 0.4), name=name, lasts=2.5))
         case Kind.STORM:
             for _ in range(random.randint(3, 7)):
                 troubles.append(_happening(random, random.choice(possible), begins, 6.0))
@@ -85,5 +103,5 @@ def plan(seed: int) -> Plan:
 
 
 def _happening(random: Random, name: str, begins: float, spread: float) -> Happening:
-    lasts = random.choice([0.05, 0.3, 0.6, 1.2, 2.5, 5.0])
+    lasts = random.choice([0.05, 0.3, 0.6, 1.2, 2.5, 2.5, 5.0])
     return Happening(at=begins + spread * random.random(), name=name, lasts=lasts)

@@ -199,6 +199,30 @@ def _pause(*, leader: bool) -> Trouble:
     return befall
 
 
+def _strobe(world: World, random: Random) -> Undo | None:
+    """Stopped and continued again and again, as a starved host is: each stop is shorter than any rule about gaps."""
+    node = _chosen(world, random, leader=False)
+    if node is None:
+        return None
+    host, going = node.host, [True]
+
+    def stop() -> None:
+        if going[0] and not host.dead:
+            world.loop.pause(host)
+            world.loop.after(0.32, go_on)
+
+    def go_on() -> None:
+        if not host.dead and host.paused:
+            world.loop.resume(host)
+            world.loop.after(0.18, stop)
+
+    def undo() -> None:
+        going[0] = False
+
+    stop()
+    return undo
+
+
 def _disk(field: str, value: object) -> Trouble:
     def befall(world: World, random: Random) -> Undo | None:
         node = _chosen(world, random, leader=random.random() < 0.7)
@@ -255,6 +279,7 @@ TROUBLES: dict[str, Trouble] = {
     "node crashes": _crash(leader=False),
     "leader frozen": _pause(leader=True),
     "node frozen": _pause(leader=False),
+    "node strobed": _strobe,
     "disk stalls": _disk("stall", 0.4),
     "disk full": _disk("full", True),
     "clock stepped": _wall_step,
@@ -282,6 +307,7 @@ BREAKING = (
 )
 
 HARMLESS = (
+    "node strobed",
     "leader frozen",
     "node frozen",
     "node crashes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import hashlib
 import sys
@@ -280,10 +282,14 @@ class World:
         hook = sys.unraisablehook
         sys.unraisablehook = lambda unraisable: None
         try:
-            for node in self.nodes:
-                node.__dict__.pop("engine", None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that a killed node never began
+                for task in asyncio.all_tasks(self.loop):
+                    # One by one, while all that they refer to is still there.
+                    with contextlib.suppress(RuntimeError):
+                        task.get_coro().close()  # type: ignore[union-attr]
+                for node in self.nodes:
+                    node.__dict__.pop("engine", None)
                 gc.collect()
         finally:
             sys.unraisablehook = hook

@@ -1,0 +1,81 @@
+"""Defects that the simulation found: the seed that showed each one, as a plan that stays what it was, and what mended it.
+
+| seed | what was wrong | mended in | guarded by |
+|---|---|---|---|
+| 19 | going back from a planned move while an edge is out of reach left one edge with each side | driver of the Kamailio edges: none is changed unless all answer | this plan |
+| 250 | after a stop half-way, a person's settlement let the fenced side in while an edge still sent calls to the other | settlement: the edges first, then the fence | this plan; tests/unit/core/test_failover.py |
+| 250 | the last resort of a person's stopped switch ran under no incident although one stood | endings: it belongs to the incident that stands | this plan |
+| 26 | `verify` found fault with every record that begins with a takeover | the checkers take over what a new leader read | every seed with several nodes |
+| 103 | an experiment that outlives its node's following and leading again was called unintended | the checker of I2 | this plan |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.simulation.plan import Happening, Kind, Plan
+
+
+class Bug(NamedTuple):
+    seed: int
+    plan: Plan
+
+
+def _plan(
+    nodes: int,
+    kind: Kind,
+    heals: float,
+    troubles: tuple[tuple[float, str, float], ...],
+    acts: tuple[tuple[float, str], ...] = (),
+) -> Plan:
+    return Plan(
+        kind=kind,
+        nodes=nodes,
+        troubles=tuple(Happening(at=at, name=name, lasts=lasts) for at, name, lasts in troubles),
+        acts=tuple(Happening(at=at, name=name, lasts=0.0) for at, name in acts),
+        heals=heals,
+        ends=heals + 9.0,
+        rate=4.0,
+    )
+
+
+BUGS: dict[str, Bug] = {
+    "callers split between edges on the way back": Bug(
+        19,
+        _plan(
+            1,
+            Kind.PLANNED,
+            10.6,
+            ((4.321, "side killed", 2.5), (5.494, "leader cut from an edge", 5.1)),
+            ((4.179, "switchover"),),
+        ),
+    ),
+    "a fenced side let in beside the other": Bug(
+        250,
+        _plan(
+            1,
+            Kind.STORM,
+            11.926,
+            (
+                (4.441, "disk full", 0.6),
+                (5.914, "leader cut from an edge", 5.0),
+                (7.25, "leader cut from the busy side", 2.5),
+                (9.426, "leader cut from the switch", 2.5),
+            ),
+            ((4.5, "force"),),
+        ),
+    ),
+    "an experiment across a takeover": Bug(
+        103,
+        _plan(
+            3,
+            Kind.BROKEN,
+            10.5,
+            (
+                (3.653, "side a zombie", 30.0),
+                (5.494, "test target down", 5.0),
+                (6.007, "etcd full", 2.5),
+            ),
+        ),
+    ),
+}
