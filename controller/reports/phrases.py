@@ -229,8 +229,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{subject}: {phase}[, attempt {attempt}][: {reason}]",
     ),
     FactKind.SWITCH_INTENDED: Text(
-        zh="{subject} 将{verb} {side}[（纪元 {epoch}，{command}）]",
-        en="{subject} will {verb} {side}[ (epoch {epoch}, {command})]",
+        zh="{subject} 将{verb}：{side}[（纪元 {epoch}，{command}）]",
+        en="{subject} will {verb}: {side}[ (epoch {epoch}, {command})]",
     ),
     FactKind.SWITCH_STEP_FINISHED: Text(
         zh="{subject} {verb}{status}[，应答侧 {side}][，MOS {mos}][：{message}]",

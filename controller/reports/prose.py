@@ -11,7 +11,7 @@ from controller.model.facts import FactKind
 from controller.model.faults import Impact, Urgency
 from controller.model.runbooks import Text
 from controller.reports.phrases import PHRASES
-from controller.reports.values import Language, fault_name, refusal_text, said, shown
+from controller.reports.values import Language, fault_name, observed, refusal_text, said, shown
 
 __all__ = ["Language", "entry_line", "fact_line", "fault_name", "refusal_text", "severity_text"]
 
@@ -57,7 +57,8 @@ def severity_text(reason: Mapping[str, Any] | Sequence[Any], language: Language)
     else:
         rule, impact, urgency, values = reason
     pairs = values.items() if isinstance(values, Mapping) else [tuple(pair) for pair in values]
-    seen = ", ".join(f"{name}={value}" for name, value in pairs)
+    separator = "，" if language is Language.ZH else ", "
+    seen = separator.join(f"{name}={observed(value, language)}" for name, value in pairs)
     said_impact = said(words.IMPACTS[Impact(impact)], language)
     said_urgency = said(words.URGENCIES[Urgency(urgency)], language)
     if language is Language.ZH:

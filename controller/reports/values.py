@@ -28,6 +28,11 @@ _VERIFYING: Mapping[str, Text] = {
     "full_test": Text(zh="全面测试", en="full test"),
 }
 
+_INTENDING: Mapping[str, Text] = {
+    "verify": Text(zh="以真实呼叫验证", en="verify by a real call"),
+    "full_test": Text(zh="全面测试", en="test in full"),
+}
+
 _ON_UNKNOWN: Mapping[OnUnknown, Text] = {
     OnUnknown.VERIFY: Text(zh="先核对", en="verify first"),
     OnUnknown.REPEAT: Text(zh="重复执行", en="repeat it"),
@@ -72,6 +77,7 @@ _TABLES: Mapping[str, Mapping[str, Text]] = {
     "would_refuse": KNOWN,
     "bypassed": KNOWN,
 }
+_INTENDED = _by_value(words.DRIVER_VERBS, _INTENDING)
 _LISTS = frozenset({"evidence", "milestones", "refusals", "reasons", "would_refuse", "bypassed"})
 _FLAGS: Mapping[str, tuple[Text, Text]] = {
     "recovered": (Text(zh="", en=""), Text(zh="已从日志恢复", en="recovered from its journal")),
@@ -80,6 +86,7 @@ _FLAGS: Mapping[str, tuple[Text, Text]] = {
 """What (no, yes) are said as, where a plain yes or no would say nothing."""
 
 _YES_NO = (Text(zh="否", en="no"), Text(zh="是", en="yes"))
+_UNKNOWN = Text(zh="未知", en="unknown")
 
 
 def shown(kind: FactKind, name: str, value: object, language: Language) -> str:
@@ -104,11 +111,30 @@ def shown(kind: FactKind, name: str, value: object, language: Language) -> str:
     if name in ("fault", "cause"):
         fault, _, component = text.partition(":")
         return " ".join(part for part in (component, fault_name(fault, language)) if part)
-    table = _STATES.get(kind, {}) if name == "state" else _TABLES.get(name, {})
+    match name:
+        case "state":
+            table: Mapping[str, Text] = _STATES.get(kind, {})
+        case "verb" if kind is FactKind.SWITCH_INTENDED:
+            table = _INTENDED
+        case _:
+            table = _TABLES.get(name, {})
     if name in _LISTS:
         separator = "、" if language is Language.ZH else ", "
         return separator.join(_named(table, item, language) for item in text.split(",") if item)
     return _named(table, text, language)
+
+
+def observed(value: object, language: Language) -> str:
+    """What a condition read, beside the name of the variable."""
+    match value:
+        case None:
+            return said(_UNKNOWN, language)
+        case bool():
+            return said(_YES_NO[value], language)
+        case float():
+            return f"{value:.3g}"
+        case _:
+            return str(value)
 
 
 def fault_name(kind: str, language: Language) -> str:

@@ -228,7 +228,7 @@ def _switch(draft: Draft, run: Run, record: StepRecord, call: ActionCall, parame
             by="" if automatic else run.started_by,
             automatic=automatic,
             drill=run.drill,
-            reason=str(tree.get("reason") or run.runbook),
+            reason=str(tree.get("reason") or ""),
         )
     )
     return record

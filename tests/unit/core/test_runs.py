@@ -313,6 +313,7 @@ def test_failover_asks_the_failover_stage_and_waits_for_its_end() -> None:
     assert isinstance(wanted, SwitchWanted)
     assert (wanted.group, wanted.verb, wanted.target) == (GROUP, SwitchVerb.FAILOVER, "backup")
     assert (wanted.automatic, wanted.by, wanted.fault) == (True, "", "PlatformDead:primary")
+    assert wanted.reason == "", "the runbook's own name is no reason"
     assert stage.run.state is RunState.RUNNING
     stage.switched()
     assert stage.run.state is RunState.SUCCEEDED

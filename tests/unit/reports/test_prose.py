@@ -224,6 +224,24 @@ def test_an_entry_from_the_api() -> None:
         ),
         ("controller_started", {"recovered": False}, "controller primary started", "控制器 primary 启动"),
         (
+            "switch_intended",
+            {"verb": "verify", "side": "backup", "epoch": 2, "command": "CMD-0009"},
+            "primary will verify by a real call: backup (epoch 2, CMD-0009)",
+            "primary 将以真实呼叫验证：backup（纪元 2，CMD-0009）",
+        ),
+        (
+            "switch_intended",
+            {"verb": "fence", "side": "backup", "epoch": 2, "command": "CMD-0009"},
+            "primary will fence: backup (epoch 2, CMD-0009)",
+            "primary 将隔离：backup（纪元 2，CMD-0009）",
+        ),
+        (
+            "switch_step_finished",
+            {"verb": "verify", "status": "succeeded", "side": "backup"},
+            "primary verification by a real call succeeded, side backup",
+            "primary 真实呼叫验证成功，应答侧 backup",
+        ),
+        (
             "request_refused",
             {"request": "run", "reasons": "missing_input:group,unknown_run"},
             "request run refused (primary): the input group is missing, no such run",
@@ -253,6 +271,22 @@ def test_a_severity_says_why(form: str) -> None:
     assert english == "because all calls are affected, immediate (rule main-lines: lines=40)"
     chinese = severity_text(given_, Language.ZH)  # type: ignore[arg-type]
     assert chinese == "因为全部呼叫受影响，须立即处理（规则 main-lines：lines=40）"
+
+
+def test_a_severity_says_yes_and_no() -> None:
+    seen = (
+        ("active_side", True),
+        ("masked", False),
+        ("redundancy_left", None),
+        ("fault.kind", "PlatformHung"),
+    )
+    reason = SeverityReason("platform-down", Impact.ALL_CALLS, Urgency.IMMEDIATE, seen)
+    assert severity_text(reason, Language.EN).endswith(
+        "(rule platform-down: active_side=yes, masked=no, redundancy_left=unknown, fault.kind=PlatformHung)"
+    )
+    assert severity_text(reason, Language.ZH).endswith(
+        "（规则 platform-down：active_side=是，masked=否，redundancy_left=未知，fault.kind=PlatformHung）"
+    )
 
 
 VALUES = st.one_of(st.text(max_size=8), st.integers(), st.floats(), st.booleans(), st.none())
