@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from lab import kamailio, sip, sipp
+from lab import disks, kamailio, sip, sipp
 from lab import state as states
 from lab.arrivals import Arrival, read_arrivals
 from lab.errors import LabError, NotAvailable, NotReady
@@ -47,7 +47,7 @@ class LabSettings:
     is active at first. `fr_timer_ms`: how long an edge waits for a side. `epoch` is in the dispatcher list at the start.
 
     Of a ring alone: `outside_fence`, whether its controllers may close a side's port at the switch; `postgresql`, whether
-    they have one for their archive.
+    they have one for their archive; `disks`, whether each node's data is on a small disk of its own, to be filled or frozen.
     """
 
     both_sides_active: bool = False
@@ -55,6 +55,7 @@ class LabSettings:
     epoch: int = 1
     outside_fence: bool = False
     postgresql: bool = False
+    disks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,7 @@ class Lab:
         atexit.unregister(self._at_exit)
         if self.state.exists():
             self.processes.kill_all()
+            disks.unmount_all(self.directory)
             self.network.down()
             self.state.remove()
 

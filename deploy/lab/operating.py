@@ -109,6 +109,7 @@ class Operator:
         journal = self._directory / str(node) / "journal.db"
         done = subprocess.run(
             [sys.executable, "-m", "controller", "--json", "verify", "--journal", str(journal)],
+            cwd=Path(__file__).resolve().parents[2],
             capture_output=True,
             text=True,
             timeout=60,

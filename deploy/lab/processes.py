@@ -11,11 +11,15 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from lab.errors import NotReady
 from lab.network import Network
 from lab.state import ProcessRecord, StateFile, started
 from lab.topology import Host
+
+CHECKOUT: Final = os.pathsep.join(str(Path(__file__).resolve().parents[up]) for up in (1, 2))
+"""This package, and the controller beside it, whichever is installed."""
 
 
 class Processes:
@@ -28,7 +32,7 @@ class Processes:
 
     def start(self, role: str, host: Host, argv: Sequence[str]) -> int:
         """Start `argv` in the host's namespace, output to `<role>.log` in the lab's directory; returns its pid."""
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        environment = os.environ | {"PYTHONPATH": CHECKOUT}
         with (self._state.directory / f"{role}.log").open("ab") as log:
             child = subprocess.Popen(
                 self._network.exec_argv(host, argv),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
-from lab import ring_files
+from lab import disks, ring_files
 from lab.errors import NotAvailable, NotReady
 from lab.laboratory import Edge, Lab
 from lab.network import command
@@ -67,14 +67,8 @@ class Ring(Lab):
         return side
 
     def start_node(self, node: Host) -> None:
-        self.processes.start(
-            str(node),
-            node,
-            [
-                *("env", f"LAB={self.name}", f"THIRDRING_NODE={node}"),
-                *(sys.executable, "-m", "controller", "run", "-c", str(self.directory / "controller.yaml")),
-            ],
-        )
+        file = self.directory / "controller.yaml"
+        self.processes.start(str(node), node, ring_files.controller_argv(self.name, node, file))
 
     # Building
 
@@ -111,9 +105,15 @@ class Ring(Lab):
         )
         self._wait(lambda: self.store.leader() is not None, "etcd")
         for node in NODES:
+            if self.settings.disks:
+                disks.make(self.directory, str(node))
             self.start_node(node)
         self.wait_ready()
-        self.operator.leader(timeout_s=STARTING_S)
+        try:
+            self.operator.leader(timeout_s=STARTING_S)
+        except NotReady as error:
+            log = (self.directory / f"{NODES[0]}.log").read_text(errors="replace")[-1500:]
+            raise NotReady(f"{error}; the log of {NODES[0]} ends:\n{log}") from error
 
     def _start_postgresql(self) -> str:
         programs = ring_files.postgresql_programs()

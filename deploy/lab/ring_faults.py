@@ -1,11 +1,15 @@
 """Faults of a ring: its nodes, its members of etcd, its agents, and who of it can reach whom."""
 
+import shutil
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from lab import disks, ring_files
 from lab.effects import Fault, expect, expect_soon, lost, restart_if_dead
 from lab.laboratory import Lab
 from lab.store import Store
@@ -217,6 +221,111 @@ class Both(Fault):
         return self.first, self.second
 
 
+@dataclass(frozen=True, kw_only=True)
+class RestartLoop(Fault):
+    """The side dies each `every_s` seconds, and is started again at once, `times` times."""
+
+    kind = "restart_loop"
+    side: Host = Host.PRIMARY
+    every_s: float = 0.8
+    times: int = 4
+
+    def apply(self, lab: Lab) -> None:
+        threading.Thread(target=self._loop, args=(lab,), name=f"restart-loop-{self.side}").start()
+
+    def assert_effect(self, lab: Lab) -> None:
+        before = lab.processes.record(str(self.side)).pid
+        expect_soon(
+            lambda: lab.processes.record(str(self.side)).pid != before, f"{self.side} is not restarted"
+        )
+
+    def undo(self, lab: Lab) -> None:
+        """It ends by itself; waits for that."""
+        for thread in threading.enumerate():
+            if thread.name == f"restart-loop-{self.side}":
+                thread.join()
+        restart_if_dead(lab, str(self.side))
+
+    def assert_undone(self, lab: Lab) -> None:
+        expect_soon(lambda: lab.processes.alive(str(self.side)), f"{self.side} does not live")
+
+    def _loop(self, lab: Lab) -> None:
+        for _ in range(self.times):
+            lab.processes.restart(str(self.side))
+            time.sleep(self.every_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinStarted(Fault):
+    """A second controller under a node's name, with data of its own: a copy of a machine, or a mistaken start."""
+
+    kind = "twin_started"
+    node: Host = Host.RING1
+
+    def apply(self, lab: Lab) -> None:
+        file = ring_files.twin_file(lab.directory, TWIN)
+        lab.processes.start(TWIN, self.node, ring_files.controller_argv(lab.name, self.node, file))
+
+    def assert_effect(self, lab: Lab) -> None:
+        expect_soon(
+            lambda: (lab.directory / TWIN / "control").exists(), "the twin does not start", within_s=15
+        )
+
+    def undo(self, lab: Lab) -> None:
+        if TWIN in lab.processes.roles():
+            lab.processes.kill(TWIN)
+            lab.processes.forget(TWIN)
+        shutil.rmtree(lab.directory / TWIN, ignore_errors=True)
+
+    def assert_undone(self, lab: Lab) -> None:
+        expect(TWIN not in lab.processes.roles(), "the twin still runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFull(Fault):
+    """Nothing can be written to the node's disk (a lab with `disks`)."""
+
+    kind = "disk_full"
+    node: Host = Host.RING1
+
+    def apply(self, lab: Lab) -> None:
+        disks.fill(lab.directory / str(self.node))
+
+    def assert_effect(self, lab: Lab) -> None:
+        left = shutil.disk_usage(lab.directory / str(self.node)).free
+        expect(left < 4096, f"{left} octets are left on the disk of {self.node}")
+
+    def undo(self, lab: Lab) -> None:
+        disks.empty(lab.directory / str(self.node))
+
+    def assert_undone(self, lab: Lab) -> None:
+        expect(shutil.disk_usage(lab.directory / str(self.node)).free > 1 << 20, "the disk is still full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFrozen(Fault):
+    """Whoever writes to the node's disk waits (a lab with `disks`)."""
+
+    kind = "disk_frozen"
+    node: Host = Host.RING1
+
+    def apply(self, lab: Lab) -> None:
+        disks.freeze(lab.directory / str(self.node), frozen=True)
+
+    def assert_effect(self, lab: Lab) -> None:
+        """Nothing to look at without waiting with the others."""
+        expect(
+            lab.directory / str(self.node) in disks.mounted(lab.directory),
+            f"{self.node} has no disk of its own",
+        )
+
+    def undo(self, lab: Lab) -> None:
+        disks.freeze(lab.directory / str(self.node), frozen=False)
+
+    def assert_undone(self, lab: Lab) -> None:
+        (lab.directory / str(self.node) / "thawed").write_text("")
+
+
 KINDS: Final = (
     RoleKilled,
     RoleStopped,
@@ -226,4 +335,10 @@ KINDS: Final = (
     StoreDown,
     StoreFull,
     Both,
+    RestartLoop,
+    TwinStarted,
+    DiskFull,
+    DiskFrozen,
 )
+
+TWIN: Final = "twin"

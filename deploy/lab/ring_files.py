@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -99,11 +100,12 @@ def controller_file(
 ) -> Path:
     """config/ring.yaml and what differs from run to run. `fences`: the commands of each side's outside fence (cut off,
     confirm, let in); empty without one."""
+    shipped = yaml.safe_load(CONFIGURATION.read_text())
     document: dict[str, Any] = {"include": [str(CONFIGURATION)]}
     if archive:
-        document["node"] = {"archive": archive}
+        document["node"] = shipped["node"] | {"archive": archive}
     if fences:
-        group = yaml.safe_load(CONFIGURATION.read_text())["groups"][GROUP]
+        group = shipped["groups"][GROUP]
         for side, (cut_off, confirm, let_in) in fences.items():
             group["driver"]["with"]["sides"][str(side)]["fence"] = {
                 "fence": list(cut_off),
@@ -113,6 +115,21 @@ def controller_file(
         document["groups"] = {GROUP: group}
     path = directory / "controller.yaml"
     path.write_text(json.dumps(document, indent=1))
+    return path
+
+
+def controller_argv(lab: str, node: Host, file: Path) -> list[str]:
+    names = [f"LAB={lab}", f"THIRDRING_NODE={node}"]
+    return ["env", *names, sys.executable, "-m", "controller", "run", "-c", str(file)]
+
+
+def twin_file(directory: Path, role: str) -> Path:
+    """For a second controller under a node's name: with data and ports of its own, as when somebody starts a copy."""
+    standing = json.loads((directory / "controller.yaml").read_text())
+    node = standing.get("node") or yaml.safe_load(CONFIGURATION.read_text())["node"]
+    document = standing | {"node": node | {"data": str(directory / role)}, "http": {"port": 8751}}
+    path = directory / f"{role}.yaml"
+    path.write_text(json.dumps(document))
     return path
 
 

@@ -18,7 +18,7 @@ from lab.ring import POSTGRESQL, Ring
 from lab.ring_faults import Both, HostsCut, RoleKilled, RoleStopped
 from lab.ring_files import agent_role
 from lab.topology import Host
-from tests.bench.ring_runs import Run, in_pair, in_ring
+from lab.trials import Run, in_pair, in_ring
 from tests.bench.rows import row
 
 ADVERTS: Final = {"keepalived 2.2, advert 1 s": 1.0, "keepalived 2.2, advert 0.1 s": 0.1}
