@@ -265,11 +265,9 @@ class Platform:
         """JSON-RPC's result. Raises Refused for anything but 200."""
         edge = self.edges[name]
         if method in ("dispatcher.set_state", "dispatcher.reload"):
-            if edge.gated and (epoch is None or epoch < edge.gate):
+            if epoch is None or (edge.gated and epoch < edge.gate):
                 raise Refused(409, str(edge.gate))
-            if epoch is None:
-                raise Refused(500, "Invalid Parameters")
-            edge.gate = epoch
+            edge.gate = max(edge.gate, epoch)
             self.obeyed(f"edge-{name}-{edge.starts}", epoch)
         result = _METHODS[method](self, edge, parameters)
         self.changed(epoch or 0)
