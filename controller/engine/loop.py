@@ -237,7 +237,6 @@ class Engine:
             except StoreError as error:
                 await self._wait_for_journal(batch, error)
                 return
-            self._sequence, self._head = entries[-1].sequence, entries[-1].digest
             self.counters.commits += 1
             self.counters.facts += len(entries)
             self.counters.last_commit_seconds = self._clock.now().mono - folded
@@ -247,6 +246,8 @@ class Engine:
             self._try_journal_later()
         self.counters.events += len(batch)
         refusal = await self._coordinated(state, recorded, commands, waits=bool(replies))
+        if entries:  # together with the state that they led to: readers hold one against the other
+            self._sequence, self._head = entries[-1].sequence, entries[-1].digest
         if refusal is None:
             self._state = state
             self.counters.commands += len(commands)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from immutables import Map
 
 from controller.model.drills import Drill
+from controller.model.encoding import plain
 from controller.model.facts import Aggregate, Counters, Gone, aggregate_key
 from controller.model.faults import Fault, FaultKey
 from controller.model.groups import Group, Hold
@@ -20,12 +21,13 @@ from controller.model.state import State
 
 
 def durable(state: State, policy: Policy) -> tuple[Aggregate, ...]:
-    """What of a state survives a restart: the inverse of `restore`. Groups that still are as they started, and an
-    unused counter, were never recorded and are left out."""
+    """What of a state survives a restart: the inverse of `restore`. Groups that still are as they started, but for
+    what is seen again, and an unused counter were never recorded and are left out."""
     groups = [
         group
         for name, group in state.groups.items()
-        if name not in policy.groups or group != Group(name=name, active=policy.groups[name].preferred)
+        if name not in policy.groups
+        or plain(group) != plain(Group(name=name, active=policy.groups[name].preferred))
     ]
     counters = (state.counters,) if state.counters != Counters() else ()
     return (

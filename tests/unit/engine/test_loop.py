@@ -13,6 +13,7 @@ from immutables import Map
 from controller.engine import loop
 from controller.engine.dispatch import Dispatcher
 from controller.engine.loop import Engine
+from controller.engine.recovery import durable, restore
 from controller.model.commands import Notify, RunAction
 from controller.model.drills import Objective, Scenario
 from controller.model.errors import ChainBroken, StoreError, StoreFull
@@ -26,6 +27,7 @@ from controller.model.events import (
     OperatorReleasedHold,
 )
 from controller.model.facts import Entry, FactKind
+from controller.model.groups import Group
 from controller.model.health import HealthState, Outcome, RungKey
 from controller.model.moments import Moment
 from controller.model.policy import Policy
@@ -322,6 +324,19 @@ async def test_a_restart_takes_up_what_was_recorded() -> None:
     async with Bench(rules, platter) as third:
         assert "calls" not in third.engine.snapshot.state.holds
         assert third.engine.snapshot.sequence == len(platter.entries)
+
+
+def test_a_group_whose_edges_were_only_read_is_as_it_started() -> None:
+    """The first read is in flight, and leaves no trace unless it finds something: held against the record, a group that
+    the record does not have was a violation."""
+    rules = policy()
+    (name,) = rules.groups
+    fresh = restore("a", (), rules, Moment(1.0, 1_700_000_000.0))
+    reading = replace(fresh.groups[name], reading_back="READ-1", read_due=2.0, standby_since=1.0)
+    seen = replace(fresh, groups=fresh.groups.set(name, reading))
+    assert durable(seen, rules) == ()
+    adopted = replace(seen, groups=fresh.groups.set(name, replace(reading, epoch=1)))
+    assert [group.epoch for group in durable(adopted, rules) if isinstance(group, Group)] == [1]
 
 
 async def test_a_listener_sees_every_entry_once_and_in_order(bench: Bench) -> None:

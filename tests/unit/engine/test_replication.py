@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 import pytest
 from immutables import Map
 
+from controller.core.invariants import violations
 from controller.engine import replication
 from controller.engine.dispatch import Dispatcher
 from controller.engine.leadership import Leadership
 from controller.engine.loop import Engine
+from controller.engine.recovery import durable
 from controller.engine.replication import Replica
 from controller.model.errors import CoordinationConflict, CoordinationError, StoreError
 from controller.model.events import DrillRequested, HealthChanged, OperatorPlacedHold
@@ -273,6 +275,26 @@ async def test_a_command_leaves_only_when_the_store_has_its_intent(
     await first.engine.ask(first.drill())
     await asyncio.wait_for(first.action.called.wait(), 5)
     assert any(key.startswith("drill/") for key in store.records)
+
+
+async def test_what_readers_see_is_one_moment_while_the_store_is_waited_for(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal has the commit, the store not yet: the head is not ahead of the state."""
+    first, _ = nodes
+    write, seen = first.register.write, list[list[str]]()
+
+    async def looked_at(changes: Mapping[str, bytes | None], expected: Mapping[str, int]) -> int:
+        snapshot = first.engine.snapshot
+        recorded = first.journal.platter.entries[: snapshot.sequence]
+        live = durable(snapshot.state, snapshot.policy)
+        seen.append([str(found) for found in violations(recorded, live=live, chain=False)])
+        return await write(changes, expected)
+
+    monkeypatch.setattr(first.register, "write", looked_at)
+    await first.engine.ask(first.hold())
+    assert seen
+    assert not any(seen), seen
 
 
 async def test_a_drill_of_a_dead_leader_is_undone_by_the_next(nodes: tuple[Node, Node]) -> None:
