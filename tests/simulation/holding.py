@@ -1,0 +1,441 @@
+"""A virtual address between two hosts: the real holders and the real fencing, over a kernel, a store and a network that
+are simulated in true time.
+
+A process may stop at any instant, also between two steps of one call: what it had computed reaches the kernel late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from controller.actions.points import Unreachable
+from controller.actions.vip.fencing import Fencing
+from controller.agent.coordination import Beat, Grant, Phase, Unconfirmed
+from controller.agent.gate import HoldExpired
+from controller.agent.hold import Holder, Standing
+from controller.agent.memory import Remembered
+from controller.agent.refusals import Refused
+from controller.core.invariants import Taking, Violation, observed
+from controller.model.errors import ActionError, CoordinationConflict, CoordinationError
+from controller.ports import Grant as Stood
+from controller.ports import GrantPhase, Heartbeat
+from tests.simulation.loop import Host, VirtualLoop
+from tests.simulation.network import Network
+
+GROUP = "calls"
+SIDES = ("primary", "backup")
+D = 1.0
+ARMED = 0.05
+MARGIN = 0.1
+ETCD, CONTROLLER = "etcd", "controller"
+
+
+@dataclass
+class Rules:
+    """The safeguards, each of which an ablation takes away."""
+
+    armed_stage: bool = True
+    compare_and_extend: bool = True
+    closing_transaction: bool = True
+    outwait: float = D + 0.05 + MARGIN
+
+
+class Kernel:
+    """agent.hold.Locks: two elements with timeouts, on the kernel's clock, which no stopped process holds up."""
+
+    def __init__(self, world: HoldingWorld, host: Host) -> None:
+        self._world, self._host = world, host
+        self._armed = self._held = 0.0
+
+    @property
+    def passes(self) -> bool:
+        return self._world.loop.now < self._held
+
+    def arm(self) -> None:
+        self._armed = self._world.loop.now + ARMED
+
+    def extend(self, seconds: float, *, first: bool) -> None:
+        """`seconds` were computed before; the process may stop before the kernel has the transaction."""
+        if seconds < 0.001:
+            raise HoldExpired("no time left")
+        late = self._world.stop_here(self._host)
+        if late:
+            self._world.loop.after(late, self._transact, seconds, first)
+        else:
+            self._transact(seconds, first)
+
+    def _transact(self, seconds: float, first: bool) -> None:
+        rules, now = self._world.rules, self._world.loop.now
+        if rules.armed_stage and now >= self._armed:
+            return
+        if rules.compare_and_extend and not first and now >= self._held:
+            return
+        if not rules.compare_and_extend and now < self._held:
+            return  # a bare add does not extend what is there
+        self._armed = 0.0
+        self._held = now + seconds
+        self._world.changed()
+        self._world.loop.at(self._held, self._world.changed)
+
+    def shut(self) -> None:
+        self._held = 0.0
+        self._world.changed()
+
+    async def take(self, *, first: bool) -> None: ...
+
+    async def drop(self) -> bool:
+        return True
+
+
+class Memory:
+    def __init__(self) -> None:
+        self._group = Remembered()
+
+    def of(self, group: str) -> Remembered:
+        return self._group
+
+    async def remember(
+        self, group: str, *, epoch: int | None = None, held: bool | None = None, stopped: bool | None = None
+    ) -> None:
+        await asyncio.sleep(0.002)
+        known = self._group
+        self._group = replace(
+            known, epoch=max(known.epoch, epoch or 0), held=known.held if held is None else held
+        )
+
+
+class Store:
+    """Grants and heartbeats, linearizable."""
+
+    def __init__(self) -> None:
+        self.revision = 1
+        self.grant: Grant | None = None
+        self.visible: Grant | None = None
+        """What agents are guarded by and told: the grant, unless an ablation keeps a closing from them."""
+        self.beat: tuple[int, int] | None = None  # epoch, revision
+        self.watches: list[tuple[str, asyncio.Queue[Grant | None]]] = []
+
+    def heartbeat(self, grant: Grant) -> Grant | None:
+        if self.visible == grant:
+            self.revision += 1
+            self.beat = (grant.epoch, self.revision)
+        return self.visible
+
+    def put(self, grant: Grant, *, visible: bool = True) -> None:
+        self.revision += 1
+        self.grant = grant._replace(revision=self.revision)
+        if visible:
+            self.visible = self.grant
+
+
+class AgentCoordination:
+    """agent.coordination.Coordination."""
+
+    cluster = "one"
+
+    def __init__(self, world: HoldingWorld, host: str) -> None:
+        self._world, self._host = world, host
+
+    def pin(self, cluster: str) -> None: ...
+
+    async def read(self, group: str) -> Grant | None:
+        return await self._world.network.ask(self._host, ETCD, lambda: self._world.store.visible)
+
+    async def beat(self, group: str, grant: Grant, beat: Beat) -> Grant | None:
+        world = self._world
+
+        def serve() -> Grant | None:
+            stands = world.store.heartbeat(grant)
+            if world.store.beat is not None:
+                epoch, revision = world.store.beat
+                world.network.send(ETCD, CONTROLLER, lambda: world.hear(epoch, revision))
+            return stands
+
+        return await world.network.ask(self._host, ETCD, serve)
+
+    async def watch(self, group: str) -> AsyncIterator[Grant | None]:
+        queue: asyncio.Queue[Grant | None] = asyncio.Queue()
+        try:
+            async with asyncio.timeout(0.5):
+                yield await self.read(group)
+        except TimeoutError:
+            raise Unconfirmed("no answer") from None
+        self._world.store.watches.append((self._host, queue))
+        while True:
+            yield await queue.get()
+
+    async def close(self) -> None: ...
+
+
+class LeaderGrants:
+    """ports.Grants."""
+
+    def __init__(self, world: HoldingWorld) -> None:
+        self._world = world
+        self.heard: Heartbeat | None = None
+
+    async def _ask(self, serve: Any) -> Any:
+        try:
+            async with asyncio.timeout(0.5):
+                return await self._world.network.ask(CONTROLLER, ETCD, serve)
+        except TimeoutError:
+            raise CoordinationError("no answer") from None
+
+    def _seen(self) -> tuple[Stood | None, Heartbeat | None]:
+        store = self._world.store
+        grant, beat = store.grant, store.beat
+        stood = None
+        if grant is not None:
+            stood = Stood(GROUP, grant.epoch, grant.holder, GrantPhase(str(grant.phase)), grant.revision)
+        heard = None if beat is None else Heartbeat(GROUP, beat[0], "", "", 0, beat[1], 0.0)
+        return stood, heard
+
+    async def read(self, group: str) -> tuple[Stood | None, Heartbeat | None]:
+        found: tuple[Stood | None, Heartbeat | None] = await self._ask(self._seen)
+        return found
+
+    async def close_grant(self, group: str, epoch: int) -> tuple[Stood, Heartbeat | None]:
+        world = self._world
+
+        def serve() -> tuple[Stood, Heartbeat | None]:
+            grant = world.store.grant
+            if grant is None or grant.epoch > epoch:
+                raise CoordinationConflict("another epoch")
+            if grant.phase is not Phase.FENCING or grant.epoch < epoch:
+                closed = grant._replace(epoch=epoch, phase=Phase.FENCING)
+                world.store.put(closed, visible=world.rules.closing_transaction)
+                world.tell()
+            stood, beat = self._seen()
+            assert stood is not None
+            return stood, beat
+
+        found: tuple[Stood, Heartbeat | None] = await self._ask(serve)
+        return found
+
+    async def open_grant(self, group: str, holder: str, epoch: int) -> Stood:
+        world = self._world
+
+        def serve() -> Stood:
+            world.store.put(Grant(epoch, holder, Phase.HELD, 0))
+            world.tell()
+            stood, _ = self._seen()
+            assert stood is not None
+            return stood
+
+        found: Stood = await self._ask(serve)
+        return found
+
+    def last_heard(self, group: str) -> Heartbeat | None:
+        return self.heard
+
+
+class AgentPath:
+    """The controller's way to one agent: what `actions.vip.agents.Agent` does over TLS."""
+
+    def __init__(self, world: HoldingWorld, side: str) -> None:
+        self._world, self._side = world, side
+
+    async def status(self, group: str) -> Mapping[str, Any]:
+        holder, host = self._world.holders[self._side], self._world.hosts[self._side]
+        try:
+            async with asyncio.timeout(0.2):
+                return await self._world.network.ask(
+                    CONTROLLER, self._side, lambda: self._world.status(holder, host)
+                )
+        except TimeoutError:
+            raise Unreachable(self._side) from None
+
+    async def ask(self, what: str, group: str, epoch: int, **given: Any) -> Mapping[str, Any]:
+        world, done = self._world, asyncio.get_running_loop().create_future()
+
+        async def release() -> None:
+            try:
+                gone = await world.holders[self._side].release(epoch)
+            except Refused as refused:
+                said: object = ActionError(str(refused))
+            else:
+                said = {"released": gone, "stopped": True}
+            world.network.send(self._side, CONTROLLER, lambda: done.done() or done.set_result(said))
+
+        def arrive() -> None:
+            world.loop.spawn(world.hosts[self._side], release())
+
+        world.network.send(CONTROLLER, self._side, arrive)
+        answer = await done
+        if isinstance(answer, ActionError):
+            raise answer
+        return answer
+
+
+@dataclass
+class Held:
+    """`moves`: grants given to the other side. `proofs`: what counted as the fence."""
+
+    violations: list[Violation]
+    moves: int
+    proofs: Counter[str] = field(default_factory=Counter)
+
+
+class HoldingWorld:
+    def __init__(self, seed: int, rules: Rules, *, seconds: float = 25.0, quiet: bool = False) -> None:
+        """`quiet`: nothing goes wrong and nobody moves the address: it is held throughout."""
+        self.loop = VirtualLoop(Random(f"{seed}/scheduler"))
+        self.random = Random(f"{seed}/holding")
+        self.network = Network(self.loop, Random(f"{seed}/network"))
+        self.rules, self.seconds, self.quiet = rules, seconds, quiet
+        self.store = Store()
+        self.observations: list[Taking] = []
+        self.hosts = {side: self._host(side) for side in SIDES}
+        self.leader = self._host(CONTROLLER)
+        self.kernels = {side: Kernel(self, host) for side, host in self.hosts.items()}
+        self.grants = LeaderGrants(self)
+        self.result = Held([], 0)
+        self.holders: dict[str, Holder] = {}
+        self._shown: tuple[str, ...] | None = None
+
+    def _host(self, name: str) -> Host:
+        return Host(name, offset=self.random.uniform(10, 1000), drift=self.random.uniform(-0.005, 0.005))
+
+    def run(self) -> Held:
+        self.changed()
+        for side, host in self.hosts.items():
+            self.loop.spawn(host, self._agent(side, host))
+        self.loop.spawn(self.leader, self._moves())
+        for _ in range(0 if self.quiet else self.random.randint(4, 9)):
+            self.loop.after(self.random.uniform(2.0, self.seconds), self._trouble)
+        self.loop.run(self.seconds + 3.0)
+        self.result.violations += observed(self.observations, ())
+        if self.quiet:
+            self.result.violations += [
+                Violation(
+                    sequence=0, invariant="I12", message=f"at {seen.at:.3f} s: nobody holds the address"
+                )
+                for seen in self.observations
+                if not seen.sides and seen.at > 2.0
+            ]
+        self.result.violations += [
+            Violation(sequence=0, invariant="SIM", message=error) for error in self.loop.errors
+        ]
+        self.loop.close()
+        for task in asyncio.all_tasks(self.loop):
+            try:
+                task.get_coro().close()  # type: ignore[union-attr]
+            except RuntimeError:
+                continue
+        return self.result
+
+    async def _agent(self, side: str, host: Host) -> None:
+        async def released(epoch: int) -> None: ...
+
+        holder = self.holders[side] = Holder(
+            group=GROUP,
+            side=side,
+            agent=side,
+            boot=f"{side}-1",
+            hold_time=D,
+            write_timeout=0.15,
+            locks=self.kernels[side],
+            coordination=AgentCoordination(self, side),
+            memory=Memory(),  # type: ignore[arg-type]
+            monotonic=self.loop.time,
+            released=released,
+            table_lost=lambda error: None,
+        )
+        await holder.run()
+
+    async def _moves(self) -> None:
+        """A leader that gives the address to one side and the other, by the real rules of fencing."""
+        fencing = Fencing(
+            GROUP,
+            {side: AgentPath(self, side) for side in SIDES},  # type: ignore[misc]
+            {},
+            outwait=self.rules.outwait,
+            look=0.3,
+            monotonic=self.loop.time,
+        )
+        await asyncio.sleep(0.5)
+        epoch, active = 1, SIDES[0]
+        while True:
+            try:
+                await self.grants.open_grant(GROUP, active, epoch)
+                break
+            except CoordinationError:
+                await asyncio.sleep(0.2)
+        while not self.quiet:
+            await asyncio.sleep(self.random.uniform(1.0, 3.0))
+            epoch += 1
+            while True:
+                try:
+                    await fencing.close(self.grants, active, epoch)
+                    fencing.begin(active, epoch)
+                    proof, _ = await fencing.confirmed(self.grants, active, epoch)
+                    self.result.proofs[str(proof)] += 1
+                    target = next(side for side in SIDES if side != active)
+                    await self.grants.open_grant(GROUP, target, epoch)
+                except (CoordinationError, ActionError):
+                    await asyncio.sleep(0.3)
+                    continue
+                break
+            active = target
+            self.result.moves += 1
+
+    def status(self, holder: Holder, host: Host) -> Mapping[str, Any]:
+        """Asked of an agent that runs; one that is stopped says nothing in time."""
+        if host.paused:
+            raise Unreachable("stopped")
+        standing = holder.hold.standing
+        return {"standing": str(standing), "stopped": standing is Standing.INERT, "troubles": ()}
+
+    def tell(self) -> None:
+        """Each watch gets the new grant, unless it is cut off: then it hears by its next heartbeat."""
+        grant = self.store.visible
+        for host, queue in self.store.watches:
+            self.network.send(ETCD, host, lambda queue=queue: queue.put_nowait(grant))
+
+    def hear(self, epoch: int, revision: int) -> None:
+        known = self.grants.heard
+        if known is None or revision > known.revision:
+            self.grants.heard = Heartbeat(GROUP, epoch, "", "", 0, revision, self.leader.mono(self.loop.now))
+
+    def stop_here(self, host: Host) -> float:
+        """Seconds for which the process stops between two steps of one call; mostly none."""
+        if self.quiet or self.random.random() > 0.02:
+            return 0.0
+        seconds = self.random.choice([0.02, 0.045, 0.1, 0.6, 2.5])
+        self._stop(host, seconds)
+        return seconds
+
+    def _stop(self, host: Host, seconds: float) -> None:
+        if not host.paused:
+            self.loop.pause(host)
+            self.loop.after(seconds, self.loop.resume, host)
+
+    def _trouble(self) -> None:
+        side = self.random.choice(SIDES)
+        lasts = self.random.choice([0.3, 1.5, 4.0])
+        match self.random.randrange(4):
+            case 0:
+                self._stop(self.hosts[side], lasts)
+            case 1:
+                self._cut({side}, {ETCD, CONTROLLER}, lasts)
+            case 2:
+                self._cut({ETCD}, {side} if self.random.random() < 0.5 else {CONTROLLER}, lasts)
+            case _:
+                self._cut({CONTROLLER}, {side}, lasts)
+
+    def _cut(self, sources: set[str], targets: set[str], lasts: float) -> None:
+        self.loop.after(lasts, self.network.partition(sources, targets))
+        if self.random.random() < 0.6:
+            self.loop.after(lasts, self.network.partition(targets, sources))
+
+    def changed(self) -> None:
+        """Which gates let the address's traffic pass, in true time."""
+        open_ = tuple(side for side in SIDES if self.kernels[side].passes)
+        if open_ != self._shown:
+            self._shown = open_
+            self.observations.append(Taking(at=self.loop.now, group=GROUP, sides=open_))
