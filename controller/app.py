@@ -351,7 +351,7 @@ def targets(policy: Policy) -> list[Target]:
         Target(RungKey(component.name, rung.name), rung)
         for component in policy.components.values()
         for rung in component.ladder
-        if rung.probe not in registry.READ_BY_THE_LEADER
+        if rung.probed
     ]
 
 

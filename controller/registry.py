@@ -55,8 +55,6 @@ NOTIFIERS: Mapping[str, str] = {
     "smtp": "controller.notifiers.smtp:Smtp",
     "apprise": "controller.notifiers.apprise:Apprise",
 }
-READ_BY_THE_LEADER = frozenset({"hold"})
-"""Probes that no prober runs."""
 
 CATEGORIES: Mapping[str, Mapping[str, str]] = {
     "probe": PROBES,

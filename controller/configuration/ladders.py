@@ -185,6 +185,7 @@ class Ladders:
             copies=int(_given(rung.copies, pace.copies)),
             on_demand=rung.on_demand,
             reports_values=reports,
+            probed=getattr(adapter, "probed", True),
             evidence=rung.evidence,
         )
 

@@ -52,6 +52,7 @@ class RungPolicy:
     `confirm_interval` apart before the verdict (provoke before concluding).
     `copies` > 1: each probe is sent again after 40 ms unless answered.
     `on_demand`: not scheduled; run only when a rule or a step asks (control calls on paid trunks).
+    `probed` False: no prober has it; the node that leads reads it elsewhere.
     """
 
     name: str
@@ -66,6 +67,7 @@ class RungPolicy:
     copies: int = 1
     on_demand: bool = False
     reports_values: bool = False  # every result goes to the engine, not only changes
+    probed: bool = True
     evidence: EvidenceKind = EvidenceKind.PROBE
 
 

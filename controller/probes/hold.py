@@ -21,6 +21,7 @@ class Hold:
 
     Parameters = HoldParameters
     mass = False
+    probed = False
     values: ClassVar[Mapping[str, str]] = {"age": "double"}
     """`age`: seconds since the last heartbeat that is known, on the reader's own clock."""
 

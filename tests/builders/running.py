@@ -147,7 +147,9 @@ def component(name: str, kind: ComponentKind, *rungs: str, group: str = "", side
         group=group,
         side=side,
         lines=10,
-        ladder=tuple(RungPolicy(name=rung, probe="icmp", parameters=None) for rung in rungs),
+        ladder=tuple(
+            RungPolicy(name=rung, probe="icmp", parameters=None, probed=rung != "hold") for rung in rungs
+        ),
     )
 
 
@@ -157,6 +159,7 @@ COMPONENTS = (
     component("edge-1", ComponentKind.EDGE, "edge"),
     component("echo", ComponentKind.ECHO, "call"),
     component("trunk-a", ComponentKind.TRUNK, "sip", "call"),
+    component("held", ComponentKind.OTHER, "sip", "hold"),
     component("trunk-b", ComponentKind.TRUNK, "sip", "call"),
     component("phone-7", ComponentKind.PHONE, "sip"),
     component("rtp-1", ComponentKind.OTHER, "call"),

@@ -156,13 +156,13 @@ def switched(event: SwitchEnded) -> tuple[ActionStatus, str, Values]:
 
 
 def ladder_keys(parameters: Values, policy: Policy) -> tuple[RungKey, ...]:
-    """The rungs a `probe` runs: those named, or the component's whole ladder. Raises CallRefused."""
+    """The rungs a `probe` runs: those named, or all of the component's that can be probed. Raises CallRefused."""
     tree = unflatten(parameters)
     component = policy.components.get(str(tree.get("component")))
     if component is None:
         raise CallRefused(f"no component named {tree.get('component')}")
     known = [rung.name for rung in component.ladder]
-    rungs = tree.get("rungs") or known
+    rungs = tree.get("rungs") or [rung.name for rung in component.ladder if rung.probed]
     names_ = [rungs] if isinstance(rungs, str) else list(rungs)
     missing = [name for name in names_ if name not in known]
     if missing or not names_:

@@ -267,6 +267,12 @@ def test_probe_runs_a_whole_ladder_and_brings_its_values() -> None:
     assert stage.last.step == "two"  # type: ignore[union-attr]
 
 
+def test_a_whole_ladder_leaves_out_what_no_prober_has() -> None:
+    stage = Stage(runbook(act("look", "probe", component="held")))
+    stage.start()
+    assert isinstance(stage.last, RunLadder) and stage.last.keys == (RungKey("held", "sip"),)
+
+
 @pytest.mark.parametrize(
     ("expect", "seen", "state"),
     [
