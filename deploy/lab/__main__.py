@@ -6,10 +6,13 @@
     run fault process_stopped side=primary --for 5
     run fence primary; run fenced primary; run unfence primary
     run exec ctl -- thirdring run -c lab.yaml
+    run up --ring                       three controllers over etcd, two holders of a virtual address
+    run matrix                          every fault against every phase of a switch: a table in var/matrix.md
     run clear                           undo every fault on record
     run down
 
-Exit codes: 0 done; 1 the lab could not do it; 2 wrong usage; 3 calls failed, or `fenced` says no; `exec` that of the command.
+Exit codes: 0 done; 1 the lab could not do it; 2 wrong usage; 3 calls failed, or `fenced` says no; 4 the matrix shows a
+violation; `exec` that of the command.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -36,6 +40,11 @@ Answer = tuple[int, dict[str, object]]
 
 
 def up(arguments: argparse.Namespace) -> Answer:
+    if arguments.ring:
+        from lab.ring import Ring
+
+        settings = LabSettings(outside_fence=arguments.outside_fence)
+        return 0, _describe(Ring.create(settings, name=arguments.name, persist=True))
     settings = LabSettings(both_sides_active=arguments.both_active, fr_timer_ms=arguments.fr_timer_ms)
     return 0, _describe(Lab.create(settings, name=arguments.name, persist=True))
 
@@ -102,6 +111,15 @@ def fence(arguments: argparse.Namespace) -> Answer:
     if done.returncode:
         raise LabError(done.stderr.strip())
     return 0, {"side": side, "fenced": arguments.command == "fence"}
+
+
+def run_matrix(arguments: argparse.Namespace) -> Answer:
+    from lab import matrix  # with the controller's own client: not needed by any other command
+
+    cells = matrix.run(quick=arguments.quick, rows=arguments.row or (), columns=arguments.column or ())
+    matrix.write(cells, Path(arguments.output))
+    held = all(cell.holds for cell in cells)
+    return 0 if held else 4, {"table": arguments.output, "holds": held, "cells": matrix.document(cells)}
 
 
 def execute(arguments: argparse.Namespace) -> Answer:
@@ -189,6 +207,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--fr-timer-ms", type=COUNT, default=defaults["fr_timer_ms"], help="default: %(default)s"
     )
+    command.add_argument("--ring", action="store_true", help="three controllers, and a virtual address")
+    command.add_argument(
+        "--outside-fence", action="store_true", help="a ring's sides can be cut off at the switch"
+    )
     add("down", down, "take the lab down")
     add("status", status, "every lab on this machine")
     command = add("fault", fault, f"break something: {', '.join(KINDS)}")
@@ -209,6 +231,11 @@ def parser() -> argparse.ArgumentParser:
         ("fenced", "whether a side is fenced"),
     ):
         add(name, fence, text).add_argument("side", choices=[str(side) for side in SIDES])
+    command = add("matrix", run_matrix, "every fault against every phase of a switch, in a ring of its own")
+    command.add_argument("--quick", action="store_true", help="only with nothing else going on")
+    command.add_argument("--row", action="append", help="only this fault (may be repeated)")
+    command.add_argument("--column", action="append", help="only this phase (may be repeated)")
+    command.add_argument("--output", default="var/matrix.md", help="the table (default: %(default)s)")
     command = add("exec", execute, "run a command on a host")
     command.add_argument("host", choices=[str(host) for host in Host])
     command.add_argument("argv", nargs="+", metavar="COMMAND")

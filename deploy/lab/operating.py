@@ -74,6 +74,10 @@ class Operator:
         """Asked for; not waited for."""
         self._asked(f"/api/v1/groups/{GROUP}/switchover", {"reason": "planned"}, timeout_s)
 
+    def fail_back(self, *, timeout_s: float = PERMIT_S) -> None:
+        """Asked for; not waited for."""
+        self._asked(f"/api/v1/groups/{GROUP}/failback", {"reason": "healed"}, timeout_s)
+
     def settled(self) -> bool:
         """Both sides are well, nothing is being done, and nothing but a fault is needed for a switch."""
         group = self.group()

@@ -27,6 +27,11 @@ class Store:
                 return member
         return None
 
+    def follower(self) -> Host:
+        """A member that follows; any, while none leads."""
+        leader = self.leader()
+        return next(member for member in MEMBERS if member is not leader)
+
     def grant(self) -> dict[str, Any] | None:
         """The group's grant, by a linearizable read; None when it can't be read or there is none."""
         key = base64.b64encode(f"/thirdring/{CLUSTER}/grant/{GROUP}".encode()).decode()
