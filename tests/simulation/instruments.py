@@ -21,7 +21,7 @@ from tests.simulation.platform import Condition, EdgeModel, Platform, SideModel
 TICK = 0.125
 """Seconds between two looks at what is due and what came in."""
 
-BEATS = 2
+BEATS = 3
 """Ticks a heartbeat."""
 
 LATE = 0.1

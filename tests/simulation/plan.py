@@ -48,7 +48,7 @@ ACTS = ("hold", "switchover", "force", "disarm", "double click")
 
 def plan(seed: int) -> Plan:
     random = Random(f"{seed}/workload")
-    nodes = 1 if random.random() < 0.72 else 3
+    nodes = 1 if random.random() < 0.78 else 3
     kind = random.choices(list(Kind), weights=[5, 8, 3, 3, 4, 6])[0]
     troubles: list[Happening] = []
     acts: list[Happening] = []

@@ -318,3 +318,50 @@ def test_every_checker_has_been_seen_to_fail() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for name in CHECKERS:
         assert f'("{name}", ' in source, name
+
+
+def test_a_record_that_begins_with_a_takeover_is_judged_by_what_was_taken_over() -> None:
+    """A switch that another node decided is gone on with; what this one decided and could not put there is void."""
+    moving = group(epoch=7, phase=Phase.FENCING, switch=switch(epoch=7, command="CMD-0007"))
+    story = Story()
+    story.add(FactKind.LEADERSHIP_TAKEN, 1.0, "b", moving, taken_over=1)
+    story.add(
+        FactKind.SWITCH_INTENDED,
+        1.1,
+        "main",
+        moving,
+        switch="SW-0001",
+        verb="read_back",
+        epoch=7,
+        command="CMD-0008",
+    )
+    story.add(
+        FactKind.SWITCH_STEP_FINISHED,
+        1.2,
+        "main",
+        moving,
+        switch="SW-0001",
+        verb="read_back",
+        command="CMD-0008",
+    )
+    assert found(story.entries()) == []
+    assert ("I2", "SW-0001 commands before it was decided") in found(entries(story.facts[1:]))
+
+
+def test_an_epoch_that_never_reached_the_store_was_never_commanded() -> None:
+    story = Story()
+    story.add(FactKind.SWITCH_STARTED, 1.0, "main", group(epoch=7), switch="SW-0001", epoch=7)
+    story.add(FactKind.LEADERSHIP_TAKEN, 5.0, "a", group(epoch=6), taken_over=1)
+    story.add(FactKind.SWITCH_STARTED, 9.0, "main", group(epoch=7), switch="SW-0001", epoch=7)
+    assert [each for each in found(story.entries()) if each[0] == "I3"] == []
+    again = [fact for fact in story.facts if fact.kind is not FactKind.LEADERSHIP_TAKEN]
+    assert "I3" in {invariant for invariant, _ in found(entries(again))}
+
+
+def test_the_budget_counts_what_the_leader_before_spent() -> None:
+    spent = group(automatic_walls=(BASE + 1.0, BASE + 2.0))
+    budgets = {"main": Budget(switches=2, window=3600.0)}
+    story = Story()
+    story.add(FactKind.LEADERSHIP_TAKEN, 3.0, "b", spent, taken_over=1)
+    story.add(FactKind.SWITCH_STARTED, 4.0, "main", group(epoch=9, switch=switch(epoch=9)), switch="SW-0001")
+    assert "I5" in {invariant for invariant, _ in found(story.entries(), budgets=budgets)}
