@@ -5,6 +5,7 @@ Results are folded by the prober's own `core.health.fold`; the shipped rules, do
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import random
@@ -76,6 +77,7 @@ def variables() -> dict[str, str]:
     return Offer((), kinds).declared()
 
 
+@functools.cache
 def shipped_rules() -> tuple[FaultRule, ...]:
     declared = variables()
     rows = yaml.safe_load((SHIPPED / "rules.yaml").read_text())["rules"]
@@ -104,11 +106,13 @@ def _term(row: dict[str, Any], declared: dict[str, str]) -> Term:
     )
 
 
+@functools.cache
 def shipped_domains() -> dict[FaultKind, DomainRow]:
     rows = yaml.safe_load((SHIPPED / "domains.yaml").read_text())["domains"]
     return {FaultKind(row["fault"]): DomainRow(**{**row, "fault": FaultKind(row["fault"])}) for row in rows}
 
 
+@functools.cache
 def shipped_severity() -> tuple[tuple[SeverityRow, ...], dict[tuple[Impact, Urgency], Severity]]:
     from controller.model.variables import SEVERITY
 
@@ -216,6 +220,7 @@ def build_policy(*, phones: int = 3, room_probed: bool = True, vantages: int = 1
         "hours": BusinessHours(opens=8 * 60, closes=20 * 60),
         "children": {ROOM: tuple(f"phone{number}" for number in range(phones))},
         "beat_timeout": 1.0,
+        "resolve_after": 10.0,
     }
     return Policy(**{**settings, **changes})
 

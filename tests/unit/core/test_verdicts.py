@@ -336,7 +336,7 @@ def test_whatever_happens_the_log_gives_the_state_and_no_deadline_lies_in_the_pa
         for rung in world.policy.components[name].ladder:
             world.set(**{name: {rung.name: "up"}})
     world.set(primary={"live": "answer"}, backup={"live": "answer"})
-    world.run(45.0)
+    world.run(world.policy.resolve_after + 15.0)
     assert not world.state.faults, "a healthy platform has no faults"
     assert not world.open_incidents()
     assert not world.undurable()
