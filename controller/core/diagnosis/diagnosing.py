@@ -311,7 +311,8 @@ def both_down(draft: Draft, name: str) -> None:
 
 
 def _dead(draft: Draft, component: str) -> Fault | None:
-    """Its fault, when it takes no calls: diagnosed so, or a standby whose failover-relevant probes fail."""
+    """Its fault, when it takes no calls: diagnosed so, or its failover-relevant probes fail, of a standby or of a side
+    that fails as the other one does."""
     found = draft.policy.components.get(component)
     silent = found is not None and any(
         rung.failover_relevant
@@ -321,7 +322,7 @@ def _dead(draft: Draft, component: str) -> Fault | None:
     )
     for fault in faults_at(draft.state, component):
         kind = diagnosis_of(fault)
-        if kind in PLATFORM or (kind is FaultKind.REDUNDANCY_LOST and silent):
+        if kind in PLATFORM or (kind in (FaultKind.REDUNDANCY_LOST, FaultKind.COMMON_CAUSE) and silent):
             return fault
     return None
 
