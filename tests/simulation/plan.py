@@ -59,8 +59,13 @@ def plan(seed: int) -> Plan:
             harmless = [name for name in HARMLESS if name in possible]
             for _ in range(random.randint(2, 4)):
                 troubles.append(_happening(random, random.choice(harmless), begins, 6.0))
-            if random.random() < 0.3:
+            alone = random.random()
+            if alone < 0.3:
                 troubles = [Happening(at=begins, name="node strobed", lasts=4.5)]
+            elif alone < 0.6 and nodes > 1:
+                # One of several nodes is blind: its word is not the verdict.
+                name = random.choice(["node cut from both sides", "leader cut from the busy side"])
+                troubles = [Happening(at=begins, name=name, lasts=4.5)]
         case Kind.BROKEN:
             lasts = random.choice([0.8, 2.0, 4.0, 30.0, 30.0])
             troubles.append(Happening(at=begins, name=random.choice(BREAKING), lasts=lasts))

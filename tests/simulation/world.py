@@ -266,12 +266,9 @@ class World:
         cuts = sum(count for name, count in self.report.fired.items() if "cut from" in name)
         if cuts >= self.policy.groups[GROUP].vantages:
             return
-        for line in (line for entries in records for line in lines(entries)):
-            if (
-                line.kind is FactKind.HEALTH_CHANGED
-                and line.get("current") == HealthState.DOWN
-                and line.subject in self.platform.sides
-            ):
+        changes = (each for entries in records for each in entries if each.kind == FactKind.HEALTH_CHANGED)
+        for line in lines(changes):
+            if line.get("current") == HealthState.DOWN and line.subject in self.platform.sides:
                 self._found(
                     "I13", f"{line.node}: {line.subject} is found down by {line.get('rung')}, and it works"
                 )

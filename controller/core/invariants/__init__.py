@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller.core.invariants.actuators import (
+    MOVES,
     Answered,
     Healing,
     Obeyed,
@@ -75,7 +76,7 @@ def observed(
 ) -> tuple[Violation, ...]:
     """Every violation that actuators testify to, held against the records of all nodes. `healing`: when everything was
     well again, if it was (I12)."""
-    story = [line for entries in records for line in lines(entries)]
+    story = [line for entries in records for line in lines(each for each in entries if each.kind in MOVES)]
     found = [*i1_one_side(observations, story), *i3_obeyed(observations)]
     if healing is not None:
         found += i12_healed(observations, healing)

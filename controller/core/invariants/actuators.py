@@ -18,6 +18,16 @@ from controller.model.groups import SwitchVerb
 SPREAD = 2.0
 """Seconds in which a planned move may go from edge to edge: both sides are meant to work, and calls in progress stay."""
 
+MOVES = frozenset(
+    {
+        FactKind.SWITCH_STARTED,
+        FactKind.SWITCH_INTENDED,
+        FactKind.SWITCH_PHASE,
+        FactKind.GROUP_RELEASED,
+    }
+)
+"""The entries that say whose epoch is whose."""
+
 PLANNED = frozenset({SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK, SwitchVerb.FORCE})
 
 
