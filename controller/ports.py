@@ -337,7 +337,8 @@ class Grants(Protocol):
         Raises CoordinationConflict when a higher epoch stands there or another node leads."""
 
     async def open_grant(self, group: str, holder: str, epoch: int) -> Grant:
-        """HELD by `holder`, after FENCING or from nothing. Idempotent for the same holder and epoch. Errors as above."""
+        """HELD by `holder`, after FENCING, from nothing, or at a higher epoch by whoever holds it already. Idempotent for
+        the same holder and epoch. Errors as above."""
 
     def last_heard(self, group: str) -> Heartbeat | None:
         """The newest heartbeat that a watch has brought here."""

@@ -208,7 +208,7 @@ class StoreGrants:
         if standing is not None:
             if standing._replace(revision=0) == opened:
                 return standing
-            if standing.phase is not GrantPhase.FENCING:
+            if standing.phase is not GrantPhase.FENCING and standing.holder != holder:
                 raise CoordinationConflict("it must be fenced first")
             if standing.epoch > epoch:
                 raise CoordinationConflict(f"epoch {epoch} is older than {standing.epoch}")

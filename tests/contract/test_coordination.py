@@ -205,6 +205,19 @@ async def test_two_sides_never_hold_at_the_same_epoch(make: Make) -> None:
     assert (await node.grants.open_grant("calls", "backup", 5)).holder == "backup"
 
 
+async def test_a_holders_own_grant_may_be_raised_without_a_fence(make: Make) -> None:
+    """What stops half-way before a fence lets the holder back in, at the epoch it stopped at."""
+    node = await make("a")
+    assert await node.lease.acquire() is not None
+    opened = await node.grants.open_grant("calls", "primary", 3)
+    raised = await node.grants.open_grant("calls", "primary", 5)
+    assert (raised.epoch, raised.phase) == (5, GrantPhase.HELD) and raised.revision > opened.revision
+    with pytest.raises(CoordinationConflict):
+        await node.grants.open_grant("calls", "primary", 4)
+    with pytest.raises(CoordinationConflict, match="fenced"):
+        await node.grants.open_grant("calls", "backup", 6)
+
+
 def sighting(name: str, probes: int) -> Sighting:
     word = Word(HealthState.DOWN, Outcome.NO_REPLY, 0, 3, False, None, 1.5, "no reply 无应答")
     return Sighting(name, "rack-1", probes, 2, 0.003, {RungKey("primary", "sip"): word})

@@ -241,6 +241,25 @@ def test_an_unheld_address_is_given_back_to_its_holder(hosts: Hosts, agents: Age
     control(agents, work)
 
 
+def test_a_switch_that_stops_before_its_fence_leaves_the_holder_holding(hosts: Hosts, agents: Agents) -> None:
+    """It is let back in at a newer epoch than its grant's, and given the address again at that epoch."""
+
+    async def work(controller: Controller) -> None:
+        await first_hold(controller)
+        await controller.do(DriverVerb.UNFENCE, "primary", 2)
+        await controller.do(DriverVerb.REDIRECT, "primary", 2)
+        seen = await controller.do(DriverVerb.READ_BACK, "primary", 2)
+        assert (seen["active"], seen["epoch"], seen["drifted"]) == ("primary", 2, "")
+        await controller.do(DriverVerb.UNFENCE, "primary", 3)
+        await controller.do(DriverVerb.REASSERT, "primary", 3)
+        await controller.until(lambda seen: seen["holder"] == "primary" and not seen["drifted"], "primary", 3)
+
+    with Caller(hosts) as caller:
+        control(agents, work)
+        times = [reply.at for reply in caller.replies if reply.kind == "ip4"]
+        assert max(after - before for before, after in zip(times, times[1:], strict=False)) < 0.3
+
+
 def test_an_agent_without_a_fence_is_not_ready(hosts: Hosts, agents: Agents) -> None:
     async def work(controller: Controller) -> None:
         await first_hold(controller)

@@ -186,6 +186,8 @@ class Vip:
         if grant is not None and grant.phase is GrantPhase.HELD:
             if grant.holder != side:
                 raise ActionRefused(f"the grant is {grant.holder}'s: it was not fenced")
+            # Raised to this epoch, which its agent may know already from being let back in.
+            grant = await grants.open_grant(self.group.name, side, command.epoch)
         else:
             # Closed before anybody held it: there is nobody to wait for.
             if grant is not None and grant.holder not in ("", side):
@@ -220,7 +222,11 @@ class Vip:
         """The active side holds again, and nobody else thinks it may."""
         grants, side = self._store(), command.side
         grant, _ = await grants.read(self.group.name)
-        if grant is None or grant.phase is GrantPhase.FENCING:
+        if (
+            grant is None
+            or grant.phase is GrantPhase.FENCING
+            or (grant.holder == side and grant.epoch < command.epoch)
+        ):
             return await self._give(command)
         if grant.holder != side or grant.epoch > command.epoch:
             raise ActionRefused(f"the grant is {grant.holder}'s at epoch {grant.epoch}")

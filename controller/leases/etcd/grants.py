@@ -70,7 +70,8 @@ class EtcdGrants:
             grant = standing.grant
             if _is(grant, epoch, GrantPhase.HELD) and grant.holder == holder:
                 return grant
-            if grant.phase is not GrantPhase.FENCING:
+            # Its own holder's grant may be raised: whoever else asks must see it closed first.
+            if grant.phase is not GrantPhase.FENCING and grant.holder != holder:
                 raise CoordinationConflict(
                     f"{group}: {grant.holder} holds it at epoch {grant.epoch}; it must be fenced first"
                 )

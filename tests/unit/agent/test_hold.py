@@ -50,6 +50,24 @@ def test_a_group_that_never_switched_is_held_at_epoch_nought() -> None:
     in_virtual_time(work)
 
 
+def test_a_grant_that_is_raised_for_its_holder_is_held_on_without_a_gap() -> None:
+    async def work(loop: VirtualLoop) -> None:
+        world = World.make(loop)
+        await world.start()
+        await world.store.put(3, "primary")
+        await asyncio.sleep(0.05)
+        assert world.kernel.passes
+        await world.store.put(5, "primary")
+        until = loop.time() + 3 * D
+        while loop.time() < until:
+            assert world.kernel.passes
+            await asyncio.sleep(0.01)
+        assert world.holder.hold.epoch == 5 and world.memory.of("calls").epoch == 5
+        assert world.kernel.announced == 1
+
+    in_virtual_time(work)
+
+
 def test_a_grant_found_at_the_start_is_not_taken_until_told() -> None:
     async def work(loop: VirtualLoop) -> None:
         world = World.make(loop)
