@@ -1,5 +1,6 @@
 """A person at the ring: asks whichever node leads, arms, lets sides back in, and reads what was written down."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -63,12 +64,16 @@ class Operator:
 
     def let_back_in(self, *, timeout_s: float = PERMIT_S) -> None:
         """The side that was fenced stands by again, if one was."""
-        group = self.group()
-        if not group["fenced"]:
-            return
-        path, body = f"/api/v1/groups/{GROUP}/release", {"active": group["active"], "reason": "healed"}
-        self._asked(path, body, timeout_s)
-        self.wait(lambda: not self.group()["fenced"], "the fence to be lifted", timeout_s=timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while (group := self.group())["fenced"]:
+            if time.monotonic() > deadline:
+                raise NotReady(f"{', '.join(group['fenced'])} is not let back in within {timeout_s:g} s")
+            if not group["switch"] and not group["upkeep"]:
+                body = {"active": group["active"], "reason": "healed"}
+                # Refused while something else is going on: looked at again.
+                with contextlib.suppress(CallFailed):
+                    self._clients[self.leader()].post(f"/api/v1/groups/{GROUP}/release", body)
+            time.sleep(PAUSE_S)
 
     def switchover(self, *, timeout_s: float = PERMIT_S) -> None:
         """Asked for; not waited for."""
