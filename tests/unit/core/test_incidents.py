@@ -113,12 +113,12 @@ def test_a_verified_switch_mitigates_and_the_repair_of_the_old_side_is_left_to_p
     end(world, run, RunState.SUCCEEDED)
     assert only(world).state is IncidentState.MITIGATED
     assert only(world).runs == (run.id,)
-    world.run(60.0)
+    world.run(2 * world.policy.resolve_after)
     assert [wanted.runbook for wanted in world.wanted] == ["failover"]
     assert only(world).state is IncidentState.MITIGATED
     assert "PlatformDead:primary" in world.faults(), "it is still dead, and said so"
     healed(world)
-    world.run(40.0)
+    world.run(world.policy.resolve_after + 10.0)
     assert only(world).state is IncidentState.RESOLVED
     assert not world.faults()
 
@@ -175,7 +175,7 @@ def test_it_is_over_for_callers_once_the_side_in_use_is_well_though_the_other_is
     world.run(world.policy.resolve_after + 10.0)
     assert only(world).state is IncidentState.MITIGATED, "and not resolved before they have"
     healed(world)
-    world.run(world.policy.resolve_after + 30.0)
+    world.run(world.policy.resolve_after + 10.0)
     assert only(world).state is IncidentState.RESOLVED
 
 
@@ -319,7 +319,7 @@ def test_a_failed_repair_raises_the_severity_by_one_and_is_not_repeated() -> Non
     end(world, run, RunState.FAILED)
     assert only(world).severity is Severity.SEV2
     assert only(world).reason.rule == "repair-failed"
-    world.run(60.0)
+    world.run(2 * world.policy.resolve_after)
     assert len(world.wanted) == 1
 
 
@@ -425,7 +425,7 @@ def test_a_restart_takes_the_incident_up_where_it_was() -> None:
     assert len(world.state.incidents) == 1
     assert world.raised() == ["PlatformDead:primary"]
     healed(world)
-    world.run(40.0)
+    world.run(world.policy.resolve_after + 10.0)
     assert only(world).state is IncidentState.RESOLVED
     assert not world.undurable()
 
