@@ -23,8 +23,10 @@ pytestmark = [
 
 HOLD_TIME = 1000.0
 LATE = 100.0
-BUSY = 1500.0
+BUSY = 4000.0
 """Milliseconds that a loaded machine may take on top of the aims, which the bench holds to."""
+
+LASTS = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +42,21 @@ def switched_once(run: Run) -> None:
 
 
 def test_a_platform_that_dies_is_replaced(ring: Ring) -> None:
-    run = in_ring(ring, lambda side: ProcessKilled(side=side), lasts=4.0)
+    run = in_ring(ring, lambda side: ProcessKilled(side=side), lasts=LASTS)
     print(run)
     switched_once(run)
     assert run.outage < 500 + BUSY
 
 
 def test_a_host_that_dies_is_waited_out_and_replaced(ring: Ring) -> None:
-    run = in_ring(ring, lambda side: HostDead(host=side), lasts=5.0)
+    run = in_ring(ring, lambda side: HostDead(host=side), lasts=LASTS)
     print(run)
     switched_once(run)
     assert run.outage < 1600 + BUSY
 
 
 def test_the_leader_and_the_platform_die_together(ring: Ring) -> None:
-    run = in_ring(ring, lambda side: Both(first=str(ring.operator.leader()), second=str(side)), lasts=6.0)
+    run = in_ring(ring, lambda side: Both(first=str(ring.operator.leader()), second=str(side)), lasts=LASTS)
     print(run)
     switched_once(run)
     assert run.outage < 3000 + BUSY
@@ -67,7 +69,7 @@ def test_hosts_that_can_not_see_each_other_change_nothing(ring: Ring) -> None:
 
 
 def test_a_frozen_agent_loses_the_address_in_time(ring: Ring) -> None:
-    run = in_ring(ring, lambda side: RoleStopped(role=agent_role(side)), lasts=5.0)
+    run = in_ring(ring, lambda side: RoleStopped(role=agent_role(side)), lasts=LASTS)
     print(run)
     assert run.both == 0
     assert run.closed < HOLD_TIME + LATE
