@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.model.encoding import plain
@@ -292,6 +292,7 @@ def test_a_severity_says_yes_and_no() -> None:
 VALUES = st.one_of(st.text(max_size=8), st.integers(), st.floats(), st.booleans(), st.none())
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a loaded machine is no finding
 @given(
     st.sampled_from(list(FactKind)),
     st.dictionaries(
