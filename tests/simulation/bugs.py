@@ -6,6 +6,7 @@
 | 250 | after a stop half-way, a person's settlement let the fenced side in while an edge still sent calls to the other | settlement: the edges first, then the fence | this plan; tests/unit/core/test_failover.py |
 | 250 | the last resort of a person's stopped switch ran under no incident although one stood | endings: it belongs to the incident that stands | this plan |
 | 26 | `verify` found fault with every record that begins with a takeover | the checkers take over what a new leader read | every seed with several nodes |
+| 1291 | the checker took a call that a drained side answered late for a second active side | the checker of I1 | every seed |
 | 103 | an experiment that outlives its node's following and leading again was called unintended | the checker of I2 | this plan |
 """
 

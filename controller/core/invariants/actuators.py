@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from controller.core.invariants.violation import Violation
 from controller.core.timeline import Line
 from controller.model.facts import FactKind
-from controller.model.groups import SwitchVerb
+from controller.model.groups import Phase, SwitchVerb
 
 SPREAD = 2.0
 """Seconds in which a planned move may go from edge to edge: both sides are meant to work, and calls in progress stay."""
@@ -28,7 +28,8 @@ MOVES = frozenset(
 )
 """The entries that say whose epoch is whose."""
 
-PLANNED = frozenset({SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK, SwitchVerb.FORCE})
+DRAINING = frozenset({SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK})
+PLANNED = DRAINING | {SwitchVerb.FORCE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,9 +77,10 @@ class Healing:
 
 
 def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> Iterator[Violation]:
-    """Never two sides that take calls, and no call taken by a side that is not the one. While a planned move goes from
-    edge to edge both are, for at most `SPREAD` seconds."""
-    moves = _planned(story)
+    """Never two sides that take calls, and no call taken by a side that is not the one. While a person's move, or the way
+    back of any, goes from edge to edge both are, for at most `SPREAD` seconds; after a drain the old side, which is not
+    cut off, may still answer what was sent to it before."""
+    moves, drains = _moves(story, PLANNED), _moves(story, DRAINING)
     taking: dict[str, Taking] = {}
     for seen in observations:
         before = taking.get(seen.group)
@@ -90,6 +92,8 @@ def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> I
                     yield _at(seen.at, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
                 taking[seen.group] = seen
             case Answered() if before is not None and before.sides and seen.side not in before.sides:
+                if (seen.group, before.epoch) in drains:
+                    continue
                 yield _at(seen.at, "I1", f"{seen.side} answers a call while {_named(before)} takes them")
             case _:
                 pass
@@ -128,19 +132,17 @@ def _works(seen: Taking, at: float, healing: Healing) -> Iterator[Violation]:
         yield _at(at, "I12", f"{taken} takes calls {at - healing.at:.1f} s after everything was healed")
 
 
-def _planned(story: Sequence[Line]) -> frozenset[tuple[str, int]]:
-    """(group, epoch) of the moves that a person asked for, the way back included."""
-    switches: set[tuple[str, str]] = set()
+def _moves(story: Sequence[Line], verbs: frozenset[SwitchVerb]) -> frozenset[tuple[str, int]]:
+    """(group, epoch) of switches by these verbs, of what a person settled, and of every way back."""
+    switches: set[str] = set()
     epochs: set[tuple[str, int]] = set()
     for line in story:
         name, epoch = str(line.get("switch") or ""), line.get("epoch")
-        key = (line.node, name)
-        if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in PLANNED:
-            switches.add(key)
-        if line.kind is FactKind.GROUP_RELEASED and isinstance(epoch, int):
-            epochs.add((line.subject, epoch))
-        known = key in switches or any(name == other for _, other in switches)
-        if name and known and isinstance(epoch, int):
+        if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in verbs:
+            switches.add(name)
+        back = line.kind is FactKind.SWITCH_PHASE and line.get("phase") == Phase.COMPENSATING
+        settled = line.kind is FactKind.GROUP_RELEASED
+        if isinstance(epoch, int) and (back or settled or name in switches):
             epochs.add((line.subject, epoch))
     return frozenset(epochs)
 

@@ -46,6 +46,20 @@ def test_i1_a_side_that_goes_on_answers_what_waited_in_it() -> None:
     assert found(taking(0.0, "a"), late) == []
 
 
+def test_i1_a_drained_side_is_not_cut_off_and_may_answer_late() -> None:
+    late = Answered(at=3.0, group=G, side="a")
+    assert found(taking(0.0, "a"), taking(1.0, "b", epoch=2), late, story=planned()) == []
+    assert found(taking(0.0, "a"), taking(1.0, "b", epoch=3), late, story=planned()) != []
+
+
+def test_i1_the_way_back_goes_from_edge_to_edge_too() -> None:
+    story = Story()
+    story.add(FactKind.SWITCH_PHASE, 0.0, G, group(epoch=3), switch="SW-0001", phase="compensating", epoch=3)
+    both = taking(1.0, "a", "b", epoch=3)
+    assert found(both, taking(1.1, "a", epoch=3), story=story) == []
+    assert found(both, taking(9.0, "a", epoch=3), story=story) != []
+
+
 def test_i3_an_actuator_that_obeys_what_is_older() -> None:
     def obeyed(place: str, epoch: int) -> Obeyed:
         return Obeyed(at=1.0, group=G, place=place, epoch=epoch)
