@@ -27,6 +27,9 @@ from controller.model.state import State
 RETRY = 1.0
 """Seconds between looks whether what stood in the way is gone. A look leaves no trace."""
 
+SOON = 0.1
+"""The same for what one renewal of the lease or the end of a pause takes away: calls are lost meanwhile."""
+
 
 class Withheld(StrEnum):
     """Why nothing is done by rule."""
@@ -55,6 +58,8 @@ PASSING = frozenset(
     }
 )
 """Looked at again until they are gone."""
+
+MOMENTARY = frozenset({Withheld.NO_LEASE, Withheld.TIMER_GAP})
 
 
 PATIENCE = 3.0
@@ -123,7 +128,7 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
     """A look at what stood in the way. Nothing is recorded unless it is gone."""
     previous = draft.state.diagnosis.responses[incident.id]
     choice = choose(draft, incident, extent)
-    waiting = previous._replace(retry_at=draft.at.mono + RETRY)
+    waiting = previous._replace(retry_at=_next_look(draft, None if choice is None else choice.withheld))
     if (
         choice is None
         or choice.withheld in PASSING
@@ -139,6 +144,10 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
         note(draft, incident.id, waiting)
         return
     _decided(draft, incident, choice)
+
+
+def _next_look(draft: Draft, withheld: Withheld | None) -> float:
+    return draft.at.mono + (SOON if withheld in MOMENTARY else RETRY)
 
 
 def _patient(draft: Draft, choice: Choice) -> bool:
@@ -203,7 +212,7 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
         choice.runbook,
         "" if choice.withheld is None else str(choice.withheld),
         fault.evidence_kinds,
-        draft.at.mono + RETRY if choice.withheld in PASSING else None,
+        _next_look(draft, choice.withheld) if choice.withheld in PASSING else None,
     )
     note(draft, incident.id, response)
     if not withheld:
