@@ -63,7 +63,10 @@ class Ring(Lab):
                 self.processes.restart(role)
         self.operator.let_back_in(timeout_s=timeout_s)
         side = self.wait_holder(timeout_s=timeout_s)
-        self.operator.wait(self.operator.settled, "the ring to settle", timeout_s=timeout_s)
+        try:
+            self.operator.wait(self.operator.settled, "the ring to settle", timeout_s=timeout_s)
+        except NotReady as error:
+            raise NotReady(f"{error}; its group: {self.operator.group()}") from error
         return side
 
     def start_node(self, node: Host) -> None:
