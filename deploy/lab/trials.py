@@ -56,7 +56,6 @@ def in_ring(ring: Ring, fault: Callable[[Host], Fault], *, lasts: float) -> Run:
             until(injected.applied_at + lasts)
             healed = time.monotonic()
         time.sleep(AFTER)
-    ring.settle()
     entries = written(ring, before)
     return Run(
         **_seen(injected, healed, callers, seen, active),
