@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.faults import HostDead, ProcessKilled
+from lab import ring_faults
+from lab.faults import HostDead, ProcessKilled, inject
 from lab.laboratory import LabSettings
 from lab.ring import Ring
 from lab.ring_faults import Both, HostsCut, RoleStopped
@@ -31,7 +32,7 @@ LASTS = 8.0
 
 @pytest.fixture(scope="module")
 def ring() -> Iterator[Ring]:
-    with Ring.create(LabSettings()) as made:
+    with Ring.create(LabSettings(disks=True)) as made:
         made.arm()
         yield made
         assert {node: made.operator.verify(node) for node in NODES} == {node: [] for node in NODES}
@@ -73,3 +74,11 @@ def test_a_frozen_agent_loses_the_address_in_time(ring: Ring) -> None:
     print(run)
     assert run.both == 0
     assert run.closed < HOLD_TIME + LATE
+
+
+def test_every_fault_of_a_ring_has_its_effect_and_is_undone(ring: Ring) -> None:
+    for kind in ring_faults.KINDS:
+        fault = kind()
+        with inject(ring, fault):
+            assert ring.state.read().faults == [fault.record()], fault.kind
+        assert ring.state.read().faults == [], fault.kind
