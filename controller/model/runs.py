@@ -8,6 +8,10 @@ from enum import StrEnum
 from controller.model.moments import Values
 
 
+NOT_NEEDED = "no_longer_needed"
+"""The outcome of a run that a rule started, and that was given up before it had done anything."""
+
+
 class RunState(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"  # for a person: approval or manual step
@@ -66,7 +70,7 @@ class Run:
 
     `ending`: what it becomes once everything is rolled back; None until it fails, is cancelled or shadowed.
     `outcome` is a word: succeeded, failed, cancelled, shadowed (would have been done, had the group been armed),
-    needs_person.
+    needs_person, no_longer_needed.
     """
 
     id: str

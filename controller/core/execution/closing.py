@@ -31,7 +31,7 @@ def end(draft: Draft, run: Run, runbook: Runbook | None, state: RunState, reason
         ("outcome", outcome),
         ("seconds", round(draft.at.wall - run.started_wall, 3)),
         ("failed", failed),
-        ("not_undone", "" if state is RunState.SUCCEEDED else ",".join(_not_undone(run, runbook))),
+        ("not_undone", "" if state is RunState.SUCCEEDED else ",".join(not_undone(run, runbook))),
         ("reason", reason),
     )
     keep(draft, FactKind.RUN_FINISHED, run, tuple(item for item in data if item[1] != ""))
@@ -61,7 +61,7 @@ def stop(draft: Draft, run: Run, runbook: Runbook | None, reason: str) -> None:
     draft.events.append(wanted)
 
 
-def _not_undone(run: Run, runbook: Runbook | None) -> list[str]:
+def not_undone(run: Run, runbook: Runbook | None) -> list[str]:
     """Steps that may have taken effect and still stand."""
     by_path: dict[str, Step] = {} if runbook is None else dict(walk(runbook))
     found = []

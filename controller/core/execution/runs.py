@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core.draft import Draft
-from controller.core.execution import calls, closing, persons, resumption, rollback, starting, steps
-from controller.core.execution.clearance import BY_RULE
+from controller.core.execution import calls, closing, need, persons, resumption, rollback, starting, steps
 from controller.core.execution.position import LIVE, live_runs, runbook_of, step_at, walk
 from controller.core.execution.references import UnknownReference, names, resolve
 from controller.model.events import (
     ActionFinished,
     Event,
+    FaultCleared,
     IncidentChanged,
     LadderFinished,
     LeadershipTaken,
@@ -32,7 +32,7 @@ from controller.model.groups import SwitchOutcome
 from controller.model.moments import Values
 from controller.model.policy import Policy
 from controller.model.runbooks import Step, StepKind
-from controller.model.runs import Run, RunState, StepRecord, StepState
+from controller.model.runs import NOT_NEEDED, Run, RunState, StepRecord, StepState
 from controller.model.state import Decision, State
 
 
@@ -56,7 +56,12 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
         case OperatorCancelledRun():
             _cancel(draft, event)
         case IncidentChanged():
-            _no_longer_needed(draft, event)
+            incident = draft.state.incidents.get(event.incident)
+            if incident is not None and not incident.open:
+                over = need.without_incident(draft, incident)
+                _give_up(draft, over, f"incident {incident.state}")
+        case FaultCleared():
+            _give_up(draft, need.without_fault(draft, event.fault), f"{event.fault.key} cleared")
         case Started() | LeadershipTaken():
             _restarted(draft)
         case _:
@@ -210,19 +215,11 @@ def _cancel(draft: Draft, event: OperatorCancelledRun) -> None:
     _proceed(draft, run)
 
 
-def _no_longer_needed(draft: Draft, event: IncidentChanged) -> None:
-    """What a rule started, and has only waited since, is not begun after its incident is over."""
-    incident = draft.state.incidents.get(event.incident)
-    if incident is None or incident.open:
-        return
-    for run in live_runs(draft.state):
-        if run.incident != event.incident or run.started_by != BY_RULE or run.ending is not None:
-            continue
+def _give_up(draft: Draft, runs: list[Run], reason: str) -> None:
+    for run in runs:
         runbook = runbook_of(draft, run)
-        live = [record for record in run.steps if record.state in LIVE]
-        if runbook is not None and live and all(record.state is StepState.PENDING for record in live):
-            outcome, reason = str(RunState.CANCELLED), f"incident {incident.state}"
-            rollback.begin(draft, run, runbook, RunState.CANCELLED, outcome, reason)
+        if runbook is not None:
+            rollback.begin(draft, run, runbook, RunState.CANCELLED, NOT_NEEDED, reason)
             _proceed(draft, run)
 
 

@@ -34,7 +34,7 @@ from controller.model.groups import Phase, SwitchOutcome
 from controller.model.incidents import Incident, IncidentState, SeverityReason
 from controller.model.moments import Values
 from controller.model.policy import Policy
-from controller.model.runs import Run, RunState
+from controller.model.runs import NOT_NEEDED, Run, RunState
 from controller.model.state import Decision, State
 
 FAILED = frozenset({RunState.FAILED, RunState.NEEDS_PERSON})
@@ -231,6 +231,14 @@ def _run_ended(draft: Draft, event: RunEnded) -> None:
             reason=str(response.Withheld.SHADOWED), retry_at=draft.at.mono + response.RETRY
         )
         response.note(draft, incident.id, shadowed)
+    elif event.outcome == NOT_NEEDED:
+        # Given up before it did anything: whatever stands now, or comes back, is decided anew.
+        if ours:
+            diagnosis = draft.state.diagnosis
+            responses = diagnosis.responses.delete(incident.id)
+            draft.state = replace(draft.state, diagnosis=replace(diagnosis, responses=responses))
+        if incident.state is not IncidentState.MITIGATED:
+            response.respond(draft, incident, extent_of(draft, incident))
     elif known is not None and ours and not event.succeeded:
         response.note(draft, incident.id, known._replace(reason=str(response.Withheld.ENDED), retry_at=None))
     data: Values = (

@@ -24,7 +24,7 @@ from controller.model.facts import GENESIS, Entry, FactKind
 from controller.model.faults import FaultKey, FaultKind, Grade, Severity
 from controller.model.groups import Hold, Phase, Refusal, Switch, SwitchOutcome, SwitchVerb
 from controller.model.incidents import Incident, IncidentState
-from controller.model.runs import Run, RunState
+from controller.model.runs import NOT_NEEDED, Run, RunState
 from controller.model.state import State
 from tests.builders.diagnosis import GROUP, World, build_policy
 
@@ -321,6 +321,17 @@ def test_a_failed_repair_raises_the_severity_by_one_and_is_not_repeated() -> Non
     assert only(world).reason.rule == "repair-failed"
     world.run(2 * world.policy.resolve_after)
     assert len(world.wanted) == 1
+
+
+def test_a_run_that_was_given_up_undone_leaves_what_stands_to_be_decided_anew() -> None:
+    world = world_of()
+    killed(world)
+    world.run(6.0)
+    (wanted,) = world.wanted
+    end(world, run_of(world, RunState.WAITING), RunState.CANCELLED, NOT_NEEDED)
+    assert [again.runbook for again in world.wanted] == [wanted.runbook] * 2
+    world.run(10.0)
+    assert len(world.wanted) == 2
 
 
 def test_a_cancelled_run_is_no_failed_repair() -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from controller.core.switching import permit
 from controller.model.commands import RunAction
-from controller.model.events import IncidentChanged, RunEnded, SwitchWanted
+from controller.model.events import (
+    FaultCleared,
+    IncidentChanged,
+    OperatorDidManualStep,
+    PageWanted,
+    RunEnded,
+    SwitchWanted,
+)
 from controller.model.facts import FactKind
 from controller.model.faults import EvidenceKind, Fault, FaultKind
 from controller.model.groups import Refusal, Switch, SwitchVerb
 from controller.model.health import Vantage
 from controller.model.incidents import IncidentState
-from controller.model.runs import ActionStatus, RunState, StepState
-from tests.builders.running import GROUP, Stage, act, call, parallel, runbook
+from controller.model.runbooks import Step
+from controller.model.runs import NOT_NEEDED, ActionStatus, RunState, StepState
+from tests.builders.running import GROUP, Stage, act, call, manual, parallel, runbook
 
 RESTART = act("restart", "command", disruptive=True, command="restart")
 
@@ -231,6 +240,85 @@ def test_what_only_waited_is_not_begun_after_its_incident_is_over() -> None:
     stage.release("phone-7")
     stage.after(1.0)
     assert not stage.commands
+
+
+def over(stage: Stage) -> None:
+    incident = replace(stage.state.incidents["INC-0001"], state=IncidentState.RESOLVED)
+    stage.state = replace(stage.state, incidents=stage.state.incidents.set("INC-0001", incident))
+    stage.send(IncidentChanged(at=stage.now, incident="INC-0001"))
+
+
+def last_resort(*, fault: str = "BothSidesDown:calls", alarm: Step | None = None) -> Stage:
+    """Everybody was told, and two manual steps wait side by side."""
+    told = alarm or act("alarm", "page", en="divert the calls")
+    stage = Stage(runbook(told, parallel("resort", manual("divert"), manual("tell"))))
+    stage.open_incident(GROUP, FaultKind.BOTH_SIDES_DOWN)
+    stage.start(group=GROUP, fault=fault)
+    return stage
+
+
+def cleared(stage: Stage, kind: FaultKind = FaultKind.BOTH_SIDES_DOWN) -> None:
+    fault = Fault(kind=kind, component=GROUP, group=GROUP, incident="INC-0001")
+    stage.send(FaultCleared(at=stage.now, fault=fault))
+
+
+@pytest.mark.parametrize("ends", [over, cleared])
+def test_what_only_waits_for_people_is_given_up_when_nothing_wants_it(ends: Callable[[Stage], None]) -> None:
+    stage = last_resort()
+    assert stage.run.state is RunState.WAITING
+    ends(stage)
+    assert (stage.run.state, stage.run.outcome) == (RunState.CANCELLED, NOT_NEEDED)
+    assert stage.wake() is None
+    asked = sum(isinstance(event, PageWanted) for event in stage.events)
+    stage.after(7200.0)
+    assert sum(isinstance(event, PageWanted) for event in stage.events) == asked, (
+        "nobody is told to divert calls"
+    )
+
+
+def did_one(stage: Stage) -> None:
+    stage.send(
+        OperatorDidManualStep(at=stage.now, run="RUN-0001", step="resort/divert", by="li", proof="4711")
+    )
+
+
+def is_in_doubt(stage: Stage) -> None:
+    run = stage.run
+    steps = tuple(replace(one, in_doubt=one.path == "resort/tell") for one in run.steps)
+    stage.state = replace(stage.state, runs=stage.state.runs.set(run.id, replace(run, steps=steps)))
+    stage.log[f"run/{run.id}"] = stage.run
+
+
+@pytest.mark.parametrize("ends", [over, cleared])
+@pytest.mark.parametrize("before", [did_one, is_in_doubt])
+def test_what_people_began_is_theirs_to_finish(
+    before: Callable[[Stage], None], ends: Callable[[Stage], None]
+) -> None:
+    stage = last_resort()
+    before(stage)
+    ends(stage)
+    assert stage.run.state is RunState.WAITING
+
+
+@pytest.mark.parametrize("ends", [over, cleared])
+def test_an_effect_that_stands_is_not_left_alone(ends: Callable[[Stage], None]) -> None:
+    stage = last_resort(alarm=act("quarantine", "http", rollback=call("http")))
+    stage.answer()
+    ends(stage)
+    assert stage.run.state is RunState.WAITING
+
+
+def test_another_fault_that_clears_takes_nothing_away() -> None:
+    stage = last_resort()
+    cleared(stage, FaultKind.PLATFORM_DEAD)
+    assert stage.run.state is RunState.WAITING
+
+
+def test_an_intruder_who_has_gone_quiet_is_looked_into_all_the_same() -> None:
+    stage = last_resort(fault="SecurityAnomaly:calls")
+    cleared(stage, FaultKind.SECURITY_ANOMALY)
+    over(stage)
+    assert stage.run.state is RunState.WAITING
 
 
 def test_a_held_branch_holds_only_itself() -> None:
