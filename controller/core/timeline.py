@@ -136,13 +136,15 @@ class Relapse(NamedTuple):
 class Outage:
     """When callers felt it: it began between `earliest` and `latest` (last good, first bad), and ended at `ends`.
 
-    `ends` None: not over, or not known. `ended_by` names the fact. `relapses` are those that came after `ends`, in order;
+    `ends` None: not over, or not known. `ends_earliest`: a switch is proved by a call some time after callers are served
+    by the other side; from here on they may have been. `ended_by` names the fact. `relapses` are those that came after `ends`, in order;
     only the last may go on.
     """
 
     earliest: float | None
     latest: float | None
     ends: float | None
+    ends_earliest: float | None = None
     ended_by: str = ""
     relapses: tuple[Relapse, ...] = ()
 
@@ -152,7 +154,8 @@ class Outage:
         if self.latest is None or self.ends is None:
             return None
         earliest = self.latest if self.earliest is None else self.earliest
-        least, most = max(0.0, self.ends - self.latest), max(0.0, self.ends - earliest)
+        served = self.ends if self.ends_earliest is None else min(self.ends_earliest, self.ends)
+        least, most = max(0.0, served - self.latest), max(0.0, self.ends - earliest)
         for relapse in self.relapses:
             if relapse.ends is None:
                 return None
@@ -265,10 +268,12 @@ def _outage(points: Mapping[str, Point], incident: Incident, its: Sequence[Line]
     if incident.kind in NO_OUTAGE or not incident.onset_latest_wall:
         return Outage(earliest=None, latest=None, ends=None)
     ends = points.get("verified") or points.get("mitigated") or points.get("resolved")
+    redirected = points.get("redirected") if "verified" in points else None
     return Outage(
         earliest=incident.onset_earliest_wall or None,
         latest=incident.onset_latest_wall,
         ends=None if ends is None else ends.wall,
+        ends_earliest=None if redirected is None else redirected.wall,
         ended_by="" if ends is None else ends.name,
         relapses=tuple(_relapses(its)),
     )

@@ -109,8 +109,8 @@ def test_the_grade_says_whether_a_person_confirmed_it(confirmed: str, said: str)
         (MEASURED, "23 次（实测：", "23 (measured at the edges"),
         (
             (("calls_source", "baseline"), ("calls_baseline", 100.0)),
-            "90 ～ 161 次（估算：",
-            "90 to 161 (estimated:",
+            "53 ～ 161 次（估算：",
+            "53 to 161 (estimated:",
         ),
         ((), "未知（没有实测", "unknown (neither measured"),
     ],
