@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from controller.model.moments import Values
 
-
 NOT_NEEDED = "no_longer_needed"
 """The outcome of a run that a rule started, and that was given up before it had done anything."""
 
