@@ -25,6 +25,7 @@ class PageReason(StrEnum):
     ASKED = "asked"  # a runbook asks something of people
     SWITCHED = "switched"  # a switch for it ended, one way or the other
     RESTARTED = "restarted"  # a sending was lost with the process
+    RELAPSED = "relapsed"  # callers feel it again after it was over for them
     RUN_STOPPED = "run_stopped"  # what was acknowledged in trust of the machine has stopped
 
 
@@ -59,6 +60,7 @@ class Page:
     `severity` is the incident's when it was last paged for. `need` is what a runbook asks of people, if it does.
     `reason` is why the present round goes out; `postponed`, why the next one does that could not go out at once.
     An `update` goes to those already paged, once, and asks for no acknowledgement.
+    `renewed` counts the pages for the same before it that ended undelivered: they come at longer and longer gaps.
     `next_due` is the earliest of the page's deadlines.
     """
 
@@ -70,6 +72,7 @@ class Page:
     need: Text | None = None
     level: int = 0
     round: int = 0
+    renewed: int = 0
     reason: PageReason = PageReason.OPENED
     postponed: PageReason | None = None
     update: bool = False

@@ -273,7 +273,7 @@ class EscalationLevel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Escalation:
-    """Everybody paged so far is paged again every `repeat` seconds, at most `rounds` times at the last level.
+    """Everybody paged so far is paged again every `repeat` seconds, `rounds` times, and at doubling gaps after that.
 
     A channel that has not said "sent" within `delivery_timeout` seconds has failed. `most_per_minute` pages reach one
     person; the first page of a SEV1 always does.

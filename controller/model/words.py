@@ -174,6 +174,7 @@ PAGE_REASONS: Mapping[PageReason, Text] = {
     PageReason.ASKED: Text(zh="有事项需要人工", en="something is asked of you"),
     PageReason.SWITCHED: Text(zh="切换已结束", en="the switch ended"),
     PageReason.RESTARTED: Text(zh="控制器重启，重新发送", en="sent again after a restart of the controller"),
+    PageReason.RELAPSED: Text(zh="再次故障", en="it is broken again"),
     PageReason.RUN_STOPPED: Text(zh="自动处置已停下", en="automation has stopped"),
 }
 

@@ -2,7 +2,8 @@
 
 Invariants:
 - every page ends acknowledged, closed with its incident, or undelivered after the last round, within
-  sum(after) + (rounds + 1) x repeat of its last beginning (I8);
+  sum(after) + (rounds + 1) x its longest gap of its last beginning (I8);
+- a page that ends undelivered is renewed, at longer gaps, for as long as its incident is open;
 - an acknowledgement ends the page in the same commit: no later event pages anybody about it again;
 - a node that can't prove leadership sends nothing; what came due meanwhile is sent when it can again;
 - the first page of a SEV1 is never throttled.
@@ -23,8 +24,10 @@ from controller.core.paging.paging import (
     climb,
     delivered,
     end,
+    gap,
     keep,
     may_page,
+    page_everybody,
     page_level,
     told,
     update,
@@ -47,7 +50,7 @@ from controller.model.faults import Severity
 from controller.model.groups import SwitchOutcome
 from controller.model.incidents import Incident
 from controller.model.pages import DeliveryState, Page, PageReason, PageState
-from controller.model.policy import Policy
+from controller.model.policy import Escalation, Policy
 from controller.model.runbooks import Text
 from controller.model.runs import RunState
 from controller.model.state import Decision, State
@@ -297,8 +300,32 @@ def _due(draft: Draft) -> None:
         if page.repeat_due is not None and page.repeat_due <= now:
             if page.round >= escalation.rounds and page.level >= len(escalation.levels) - 1:
                 end(draft, page, PageState.UNDELIVERED, why="nobody_acknowledged")
+                _renew(draft, page, escalation)
             else:
                 again(draft, page, page.postponed or PageReason.UNACKNOWLEDGED)
+
+
+def _renew(draft: Draft, before: Page, escalation: Escalation) -> None:
+    """Its end is on record; an incident that is open and that nobody acknowledged is not kept quiet about."""
+    incident = draft.state.incidents.get(before.incident)
+    if incident is None or not incident.open:
+        return
+    page = Page(
+        id=draft.number("PAGE"),
+        incident=before.incident,
+        state=PageState.ACTIVE,
+        policy=escalation.name,
+        severity=before.severity,
+        need=before.need,
+        level=before.level,
+        renewed=before.renewed + 1,
+        reason=PageReason.UNACKNOWLEDGED,
+        drill=before.drill,
+        opened_wall=draft.at.wall,
+    )
+    page = replace(page, repeat_due=draft.at.mono + gap(page, escalation))
+    data = (("severity", page.severity), ("reason", before.id))
+    page_everybody(draft, change(draft, FactKind.PAGE_OPENED, page, *data), escalation)
 
 
 def _postpone(draft: Draft, page: Page) -> None:
@@ -338,7 +365,7 @@ def _restarted(draft: Draft) -> None:
             )
         page = replace(
             page,
-            repeat_due=draft.at.mono + (0.0 if lost or not page.deliveries else escalation.repeat),
+            repeat_due=draft.at.mono + (0.0 if lost or not page.deliveries else gap(page, escalation)),
             escalate_due=draft.at.mono + escalation.levels[page.level].after
             if page.level < highest
             else None,

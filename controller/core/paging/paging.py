@@ -24,7 +24,11 @@ RECHECK = 1.0
 
 THROTTLE_WINDOW = 60.0
 
+LONGEST_GAP = 900.0
+"""Seconds between two rounds that nobody answers, at most (or `repeat`, if that is longer): a hundred rounds a day."""
+
 FAILED = (DeliveryState.FAILED, DeliveryState.FAILED_PERMANENTLY)
+NO_NEWS = (PageReason.UNACKNOWLEDGED, PageReason.RESTARTED)
 UNSENT = (DeliveryState.BUNDLED, DeliveryState.SUPERSEDED)
 
 
@@ -39,6 +43,23 @@ def page_level(draft: Draft, page: Page, escalation: Escalation) -> None:
         if last or not _unreachable(page, escalation):
             return
         page = climb(draft, page, "nobody_reachable")
+
+
+def gap(page: Page, escalation: Escalation) -> float:
+    """Seconds to the next round. Doubles with every round of a page that was renewed."""
+    if not page.renewed:
+        return escalation.repeat
+    doubled = (page.renewed - 1) * (escalation.rounds + 1) + page.round + 1
+    longest = max(LONGEST_GAP, escalation.repeat)
+    return min(longest, escalation.repeat * 2.0 ** min(doubled, 32))
+
+
+def page_everybody(draft: Draft, page: Page, escalation: Escalation) -> Page:
+    """Page everybody of the levels reached so far."""
+    reached = escalation.levels[: page.level + 1]
+    for person in dict.fromkeys(name for level in reached for name in level.people):
+        page = _notify(draft, page, person, escalation)
+    return keep(draft, page)
 
 
 def climb(draft: Draft, page: Page, why: str) -> Page:
@@ -56,12 +77,12 @@ def again(draft: Draft, page: Page, why: PageReason) -> None:
         return
     if page.opened_wall == draft.at.wall:
         why = page.reason  # the first one is still to leave, and this one leaves in its place
+    page = replace(page, round=page.round + 1, renewed=page.renewed if why in NO_NEWS else 0)
     page = replace(
         page,
-        round=page.round + 1,
         reason=why,
         postponed=None,
-        repeat_due=draft.at.mono + escalation.repeat,
+        repeat_due=draft.at.mono + gap(page, escalation),
         deliveries=tuple(replace(delivery, due=None) for delivery in page.deliveries),
     )
     page = change(
@@ -72,10 +93,7 @@ def again(draft: Draft, page: Page, why: PageReason) -> None:
         ("severity", page.severity),
         ("reason", str(why)),
     )
-    reached = escalation.levels[: page.level + 1]
-    for person in dict.fromkeys(name for level in reached for name in level.people):
-        page = _notify(draft, page, person, escalation)
-    page = keep(draft, page)
+    page = page_everybody(draft, page, escalation)
     if page.level < len(escalation.levels) - 1 and _unreachable(page, escalation):
         page_level(draft, climb(draft, page, "nobody_reachable"), escalation)
 

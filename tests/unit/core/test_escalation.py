@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -115,7 +116,7 @@ def test_it_repeats_climbs_and_ends_undelivered_within_its_bound() -> None:
         for command in sent:
             pager.answer(command, DeliveryState.SENT)
         sent = pager.wake()
-    assert to(pager.commands) == [
+    assert to([command for command in pager.commands if command.page == "PAGE-0001"]) == [
         ("li", "robot"),
         ("li", "robot"),  # 60 s: repeated
         ("wang", "robot"),  # 90 s: the next level
@@ -126,8 +127,46 @@ def test_it_repeats_climbs_and_ends_undelivered_within_its_bound() -> None:
     ]
     assert pager.now - start == 240.0 <= 90.0 + 4 * 60.0
     assert pager.page().state is PageState.UNDELIVERED
-    assert dict(pager.facts[-1].data)["why"] == "nobody_acknowledged"
-    assert pager.facts[-1].kind is FactKind.PAGE_ENDED
+    (ended,) = [fact for fact in pager.facts if fact.kind is FactKind.PAGE_ENDED]
+    assert dict(ended.data)["why"] == "nobody_acknowledged"
+    assert to(sent) == [("li", "robot"), ("wang", "robot")], "and it does not go silent"
+
+
+def answered(pager: Pager, seconds: float) -> list[float]:
+    """When people are told from now on, every sending handed over."""
+    begin, end, times = pager.now, pager.now + seconds, []
+    while (due := escalation.wake_at(pager.state, pager.policy)) is not None and due <= end:
+        sent = pager.wake()
+        for command in sent:
+            pager.answer(command, DeliveryState.SENT)
+        times += [pager.now - begin] if sent else []
+    pager.now = max(pager.now, end)
+    return times
+
+
+def test_what_nobody_acknowledges_goes_on_at_longer_gaps_until_somebody_does() -> None:
+    pager = Pager(policy(plan(("li",), rounds=3)))
+    for command in pager.open(incident()):
+        pager.answer(command, DeliveryState.SENT)
+    times = answered(pager, 86400.0)
+    gaps = [after - before for before, after in itertools.pairwise((0.0, *times))]
+    assert gaps[:9] == [60.0] * 4 + [120.0, 240.0, 480.0, 900.0, 900.0]
+    assert set(gaps[9:]) == {900.0}
+    assert len(times) <= 86400 / 900 + 8, "a day has its bound"
+    ended = [fact for fact in pager.facts if fact.kind is FactKind.PAGE_ENDED]
+    assert len(ended) == len(pager.state.pages) - 1, "every end of an escalation is on record"
+    acknowledge(pager)
+    assert answered(pager, 86400.0) == []
+
+
+def test_news_of_what_nobody_acknowledged_is_urgent_again() -> None:
+    pager = Pager(policy(plan(("li",), rounds=1)))
+    for command in pager.open(incident(severity=Severity.SEV2)):
+        pager.answer(command, DeliveryState.SENT)
+    answered(pager, 3600.0)
+    (worse,) = pager.change(incident(severity=Severity.SEV1))
+    pager.answer(worse, DeliveryState.SENT)
+    assert answered(pager, 61.0) == [60.0]
 
 
 @pytest.mark.parametrize("state", [DeliveryState.FAILED, DeliveryState.FAILED_PERMANENTLY])
@@ -197,7 +236,7 @@ def test_when_all_channels_fail_the_next_round_tries_again() -> None:
     assert to(pager.wake()) == [("li", "mail")]  # the one that failed for good comes last
     assert to(pager.answer(pager.commands[-1], DeliveryState.FAILED)) == [("li", "robot")]
     pager.answer(pager.commands[-1], DeliveryState.FAILED)
-    assert pager.wake() == []
+    assert [command.page for command in pager.wake()] == ["PAGE-0002"]
     assert pager.page().state is PageState.UNDELIVERED
 
 
@@ -471,8 +510,9 @@ def test_whatever_happens_facts_give_the_state_and_every_page_ends(steps: list[t
         ended = {page.id for page in pager.state.pages.values() if page.state is not PageState.ACTIVE}
         assert escalation.unscheduled(pager.state) == ()
     pager.state = dataclasses.replace(pager.state, lease_deadline=1e9)
-    pager.until(2 * 50.0 + 3 * 60.0 + 60.0 + 2.0)
-    assert all(page.state is not PageState.ACTIVE for page in pager.state.pages.values())
+    waiting = [page.id for page in escalation.active(pager.state)]
+    pager.until(2 * 50.0 + 4 * 900.0 + 2.0)
+    assert all(pager.state.pages[page].state is not PageState.ACTIVE for page in waiting)
     folded = {
         aggregate.id: aggregate
         for fact in pager.facts
