@@ -22,12 +22,12 @@ def make(directory: Path, name: str) -> Path:
 
 def fill(place: Path) -> None:
     """Until nothing more can be written."""
-    with (place / FILLER).open("wb") as file:
+    # Unbuffered: what could not be written must not be tried again at the end.
+    with (place / FILLER).open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
             try:
-                while True:
-                    file.write(bytes(size))
-                    file.flush()
+                while file.write(bytes(size)):
+                    pass
             except OSError:
                 continue  # full for pieces of this size
 
