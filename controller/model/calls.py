@@ -34,7 +34,8 @@ def call_rate(samples: Sequence[CallSample]) -> float | None:
 class CallTally(NamedTuple):
     """The sum of an incident's samples, not durable. `partial`: begun after the incident (a restart).
 
-    `baseline`: calls per second before the onset; None when too little was seen of it.
+    `baseline`: calls per second before the onset; None when too little was seen of it. `due`: when what timed out after
+    the mitigation is in, monotonic; None before it, and once that was recorded.
     """
 
     group: str
@@ -44,3 +45,4 @@ class CallTally(NamedTuple):
     polls: int = 0
     partial: bool = False
     baseline: float | None = None
+    due: float | None = None

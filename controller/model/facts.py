@@ -95,6 +95,7 @@ class FactKind(StrEnum):
     SEVERITY_CHANGED = "severity_changed"
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
     INCIDENT_MITIGATED = "incident_mitigated"
+    CALLS_COUNTED = "calls_counted"
     INCIDENT_RESOLVED = "incident_resolved"
     COMMAND_TAKEN = "command_taken"
     GRADE_CONFIRMED = "grade_confirmed"

@@ -40,7 +40,7 @@ def calls_lost(story: Timeline) -> CallsLost:
         (
             line
             for line in reversed(story.lines)
-            if line.kind in (FactKind.INCIDENT_MITIGATED, FactKind.INCIDENT_RESOLVED)
+            if line.kind in (FactKind.INCIDENT_MITIGATED, FactKind.CALLS_COUNTED, FactKind.INCIDENT_RESOLVED)
             and line.get("calls_source")
         ),
         None,

@@ -97,8 +97,12 @@ PHRASES: Mapping[FactKind, Text] = {
         zh="{actor} 确认收到 {subject}[（{via}）]", en="{actor} acknowledged {subject}[ ({via})]"
     ),
     FactKind.INCIDENT_MITIGATED: Text(
-        zh="{subject} 影响已消除[：{reason}][，边缘计失败呼叫 {calls_failed} 次]",
-        en="{subject}: the callers' impact is over[: {reason}][, {calls_failed} calls failed at the edges]",
+        zh="{subject} 影响已消除[：{reason}][，边缘计失败呼叫迄今 {calls_failed} 次]",
+        en="{subject}: the callers' impact is over[: {reason}][, {calls_failed} calls failed at the edges so far]",
+    ),
+    FactKind.CALLS_COUNTED: Text(
+        zh="{subject} 的失败呼叫清点完毕[：边缘计 {calls_failed} 次]",
+        en="{subject}: the calls lost are counted[: {calls_failed} failed at the edges]",
     ),
     FactKind.INCIDENT_RESOLVED: Text(
         zh="{subject} 已解决[：{reason}]",

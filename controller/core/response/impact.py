@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from controller.model.calls import CallSample, CallTally, call_rate
 from controller.model.events import Event, IncidentChanged, LeadershipTaken, Measured, Started
-from controller.model.incidents import Incident
+from controller.model.incidents import Incident, IncidentState
 from controller.model.moments import Moment, Values
 from controller.model.policy import ComponentKind, GroupPolicy, Policy
 from controller.model.state import State
@@ -61,6 +61,23 @@ def calls_lost(state: State, incident: str) -> Values:
             *rate,
         )
     return (("calls_source", "baseline"), *rate) if rate else ()
+
+
+def counted_at(state: State) -> float | None:
+    """When the next tally is to be recorded for good, monotonic."""
+    return min((tally.due for tally in state.call_tallies.values() if tally.due is not None), default=None)
+
+
+def settled(state: State, now: float) -> tuple[State, tuple[str, ...]]:
+    """The incidents whose last timeouts are in by `now`; each is named once."""
+    names = tuple(
+        name
+        for name, tally in sorted(state.call_tallies.items())
+        if tally.due is not None and now >= tally.due
+    )
+    for name in names:
+        state = _keep(state, name, state.call_tallies[name]._replace(due=None))
+    return state, names
 
 
 def _counted(state: State, event: Measured, policy: Policy) -> State:
@@ -113,7 +130,15 @@ def _changed(state: State, event: IncidentChanged) -> State:
         if event.incident in state.call_tallies:
             return replace(state, call_tallies=state.call_tallies.delete(event.incident))
         return state
-    if event.incident in state.call_tallies or not incident.group or incident.mitigated_wall:
+    tally = state.call_tallies.get(event.incident)
+    if tally is not None:
+        if incident.state is not IncidentState.MITIGATED:
+            return _keep(state, incident.id, tally._replace(due=None)) if tally.due is not None else state
+        over = event.at.wall - incident.mitigated_wall
+        if tally.due is None and over < GRACE:
+            return _keep(state, incident.id, tally._replace(due=event.at.mono + GRACE - max(0.0, over)))
+        return state
+    if not incident.group or incident.mitigated_wall:
         return state
     return _keep(state, incident.id, _opened(state, incident, event.at))
 

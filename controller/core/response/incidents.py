@@ -89,6 +89,9 @@ def wake_at(state: State, policy: Policy) -> float | None:
     deadlines.extend(
         answer.retry_at for answer in state.diagnosis.responses.values() if answer.retry_at is not None
     )
+    counted = impact.counted_at(state)
+    if counted is not None:
+        deadlines.append(counted)
     return min(deadlines, default=None)
 
 
@@ -271,7 +274,7 @@ def _acknowledged(draft: Draft, event: OperatorAcknowledged) -> None:
     incident = _asked(draft, name, event.by, "acknowledge")
     if incident is None:
         return
-    if incident.acknowledged_wall:
+    if incident.acknowledged_wall and incident.state is not IncidentState.OPEN:
         return  # a second click: the first one counts
     state = IncidentState.ACKNOWLEDGED if incident.state is IncidentState.OPEN else incident.state
     acknowledged = replace(incident, state=state, acknowledged_wall=draft.at.wall, acknowledged_by=event.by)
@@ -327,6 +330,12 @@ def _updated(draft: Draft, event: OperatorUpdatedIncident) -> None:
 
 
 def _timer(draft: Draft) -> None:
+    draft.state, counted = impact.settled(draft.state, draft.at.mono)
+    for name in counted:
+        drill = draft.state.incidents[name].drill
+        data = impact.calls_lost(draft.state, name)
+        if data:
+            draft.record(FactKind.CALLS_COUNTED, name, data=data, incident=name, drill=drill)
     for incident in tuple(_open(draft.state)):
         quiet = incident.quiet_since
         if quiet is None or draft.at.mono < quiet + _quiet_for(incident, draft.policy):

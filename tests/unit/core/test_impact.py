@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
+from controller.core.response import incidents
 from controller.core.response.impact import GRACE, HORIZON, calls_lost, count
-from controller.model.events import IncidentChanged, Measured, Started
+from controller.model.events import IncidentChanged, Measured, Started, TimerFired
+from controller.model.facts import FactKind
 from controller.model.groups import Group
 from controller.model.health import Outcome, RungKey
 from controller.model.incidents import IncidentState
@@ -146,3 +148,27 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(tape.state.call_samples["main"]) == HORIZON + 1
     tape.change(500.0, state=IncidentState.RESOLVED, resolved_wall=EPOCH + 500)
     assert not tape.state.call_tallies
+
+
+def test_what_times_out_after_the_mitigation_is_recorded_for_good() -> None:
+    tape = Tape()
+    tape.change(1.0, opened=True)
+    tape.poll(2.0, primary_invites=4, primary_failures=4)
+    tape.state = replace(tape.state, groups=Map({"main": Group(name="main", active="backup")}))
+    tape.change(3.0, mitigated_wall=EPOCH + 3.0, state=IncidentState.MITIGATED)
+    tape.poll(4.0, primary_invites=7, primary_timeouts=7)
+    due = incidents.wake_at(tape.state, POLICY)
+    assert due == 3.0 + GRACE
+    decided = incidents.advance(tape.state, TimerFired(at=Moment(due, EPOCH + due)), POLICY)
+    (fact,) = decided.facts
+    assert (fact.kind, fact.incident, fact.get("calls_failed")) == (FactKind.CALLS_COUNTED, "INC-0001", 11)
+    assert incidents.wake_at(decided.state, POLICY) is None
+
+
+def test_an_incident_that_came_again_is_not_counted_for_good() -> None:
+    tape = Tape()
+    tape.change(1.0, opened=True)
+    tape.poll(2.0, primary_invites=4, primary_failures=4)
+    tape.change(3.0, mitigated_wall=EPOCH + 3.0, state=IncidentState.MITIGATED)
+    tape.change(5.0, mitigated_wall=0.0, state=IncidentState.OPEN)
+    assert incidents.wake_at(tape.state, POLICY) is None
