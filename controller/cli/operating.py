@@ -33,6 +33,7 @@ def add_to(application: typer.Typer) -> None:
     application.command()(approve)
     application.command()(reject)
     application.command()(done)
+    application.command()(cancel)
     application.command(name="runbook")(runbook)
 
 
@@ -174,6 +175,15 @@ def done(
 ) -> None:
     """Say that a manual step is done."""
     _told(context, context.obj.client.post(f"/api/v1/runs/{run}/manual", {"step": step, "proof": proof}))
+
+
+def cancel(
+    context: typer.Context,
+    run: str,
+    reason: Annotated[str, typer.Option(help="Why; it goes into the timeline.")],
+) -> None:
+    """Stop a run and undo what it did. A second time: stop undoing as well, and leave it to people."""
+    _told(context, context.obj.client.post(f"/api/v1/runs/{run}/cancel", {"reason": reason}))
 
 
 def runbook(

@@ -120,6 +120,12 @@ def test_a_run(controller: Beside, command: Command) -> None:
     other = command("runbook", "ask", "--json").json["facts"][0]["subject"]
     assert command("reject", other).code == Exit.DONE
     assert controller.state.runs[other].outcome == "failed"
+    third = command("runbook", "ask", "--json").json["facts"][0]["subject"]
+    assert command("cancel", third).code == Exit.USAGE, "a reason is asked for"
+    assert "not now" in command("cancel", third, "--reason", "not now").out
+    assert controller.state.runs[third].outcome == "cancelled"
+    late = command("cancel", third, "--reason", "again")
+    assert late.code == Exit.REFUSED and "[run_not_live]" in late.err
     team = command("runbook", "ask-team", "--json").json["facts"][0]["subject"]
     refused = command("approve", team)
     assert refused.code == Exit.REFUSED and "not that person's role [wrong_role]" in refused.err
