@@ -112,6 +112,10 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
         "；控制器中途重启，仅为重启后的计数",
         "; the controller restarted meanwhile: counted from then on only",
     ),
+    "from_so_far": (
+        "；迄今为止，影响消除后才超时的呼叫尚未计入",
+        "; so far: calls that time out after the impact was over are still to come",
+    ),
     "from_estimate": (
         "估算：中断前每秒 {0} 次呼叫 × 中断时长，±2 个标准差",
         "estimated: {0} calls a second before it, times the outage, ± 2 standard deviations",

@@ -23,7 +23,7 @@ class CallsLost:
     """Calls lost to callers, between `low` and `high`; both None when unknown.
 
     `attempts`: INVITEs the edges handled meanwhile, `aside` of them served by the side that was not active. `partial`:
-    counted from a restart on. `rate`: calls per second before the onset.
+    counted from a restart on. `so_far`: the last timeouts are not in yet. `rate`: calls per second before the onset.
     """
 
     source: Source
@@ -32,6 +32,7 @@ class CallsLost:
     attempts: int | None = None
     aside: int = 0
     partial: bool = False
+    so_far: bool = False
     rate: float | None = None
 
 
@@ -66,6 +67,7 @@ def _measured(said: Line) -> CallsLost:
         attempts=_count(said.get("calls_total")),
         aside=aside or 0,
         partial=said.get("calls_partial") is True,
+        so_far=said.kind is FactKind.INCIDENT_MITIGATED,
         rate=_number(said.get("calls_baseline")),
     )
 

@@ -201,6 +201,8 @@ def _source(losses: CallsLost, voice: Voice, *, over: bool) -> str:
                 text += voice.word("from_edge_aside", losses.aside)
             if losses.partial:
                 text += voice.word("from_restart")
+            if losses.so_far:
+                text += voice.word("from_so_far")
             return text
         case Source.ESTIMATE:
             return voice.word("from_estimate", f"{losses.rate or 0.0:.1f}")

@@ -143,6 +143,15 @@ def test_what_the_edge_carried_over_makes_it_a_range() -> None:
     assert (found.low, found.high) == (14, 23)
 
 
+def test_what_was_counted_at_the_mitigation_is_so_far_until_the_last_timeouts_are_in() -> None:
+    story = zombie()
+    story.facts = [fact for fact in story.facts if fact.kind is not FactKind.INCIDENT_RESOLVED]
+    assert reviewed(story).losses.so_far
+    story.tell(12.0, FactKind.CALLS_COUNTED, "INC-0007", **{**dict(MEASURED), "calls_failed": 30})
+    found = reviewed(story).losses
+    assert (found.high, found.so_far) == (30, False)
+
+
 def test_with_a_rate_only_it_is_an_estimate_with_a_range() -> None:
     found = losses(calls_source="baseline", calls_baseline=100.0)
     assert found.source is Source.ESTIMATE
