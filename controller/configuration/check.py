@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,36 @@ def render_text(report: CheckReport, language: str = "en") -> str:
     for group in report.groups:
         lines += ["", *_group(group, report.loss, words)]
     if report.warnings:
+        idle, others = _idle(report.warnings)
         lines += ["", words["warnings"].format(count=len(report.warnings))]
-        lines += [f"  {warning}" for warning in report.warnings]
+        lines += [f"  {warning}" for warning in others]
+        lines += [
+            "  " + words["idle"].format(file=file, count=len(rules), missing=", ".join(sorted(missing)))
+            for file, (rules, missing) in idle.items()
+        ]
     return "\n".join(lines)
+
+
+_IDLE = re.compile(r"the rule (?P<rule>\S+) is idle for .*: nothing offers (?P<variables>.+)")
+
+
+def _idle(
+    warnings: Sequence[Problem],
+) -> tuple[dict[str, tuple[set[str], set[str]]], list[Problem]]:
+    """The rules that are idle, with the rungs they lack, by file; and every other warning. A small installation leaves
+    many of the shipped rules idle, and one line each would bury the rest."""
+    idle: dict[str, tuple[set[str], set[str]]] = {}
+    others: list[Problem] = []
+    for warning in warnings:
+        found = _IDLE.fullmatch(warning.message)
+        if found is None:
+            others.append(warning)
+            continue
+        rules, missing = idle.setdefault(warning.file, (set(), set()))
+        rules.add(found["rule"])
+        # self.call_other.answered lacks the rung self.call_other; edge.total the edges themselves.
+        missing.update(name.rpartition(".")[0] for name in found["variables"].split(", "))
+    return idle, others
 
 
 def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str]:
@@ -219,6 +247,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "false_row": "{expected} ({probes:,.0f} probes, each failing with chance {failure})",
         "more": "and {count} more, less often",
         "warnings": "{count} warning(s):",
+        "idle": "{file}: {count} rule(s) are idle, no component offers {missing}; each is in --json",
     },
     "zh": {
         "wrong": "{file}：{count} 处错误，不能以此启动",
@@ -247,5 +276,6 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "false_row": "{expected}（{probes:,.0f} 次探测，每次失败概率 {failure}）",
         "more": "另有 {count} 项，更少",
         "warnings": "{count} 条提醒：",
+        "idle": "{file}：{count} 条规则不起作用，没有组件提供 {missing}；逐条见 --json",
     },
 }

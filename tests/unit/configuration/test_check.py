@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.configuration.check import check, render_text
+from controller.configuration.check import CheckReport, check, render_text
 from controller.model.encoding import plain
+from controller.model.errors import Problem
 from tests.builders.adapters import kinds
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "configuration"
@@ -45,3 +46,19 @@ def test_more_loss_more_false_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [report.groups[0].false_downs[0].expected for report in reports]
     assert expected[0] == 0.0
     assert expected == sorted(expected)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_idle_rules_are_one_line_a_file_and_each_is_in_the_data(language: str) -> None:
+    def idle(rule: str, lacking: str) -> Problem:
+        message = f"the rule {rule} is idle for platform: nothing offers {lacking}"
+        return Problem(file="rules.yaml", line=7, path="terms", message=message)
+
+    other = Problem(file="rules.yaml", line=3, path="x", message="something else")
+    warnings = (other, idle("a", "self.agent.verdict"), idle("b", "edge.total, self.hold.age"))
+    found = CheckReport(configuration="x.yaml", warnings=warnings)
+    told = render_text(found, language).splitlines()
+    assert f"  {other}" in told
+    (line,) = [line for line in told if "idle" in line or "不起作用" in line]
+    assert "2" in line and "edge, self.agent, self.hold" in line
+    assert len(plain(found)["warnings"]) == 3
