@@ -48,7 +48,7 @@ from controller.model.events import (
 from controller.model.facts import FactKind
 from controller.model.faults import Severity
 from controller.model.groups import SwitchOutcome
-from controller.model.incidents import Incident
+from controller.model.incidents import Incident, IncidentState
 from controller.model.pages import DeliveryState, Page, PageReason, PageState
 from controller.model.policy import Escalation, Policy
 from controller.model.runbooks import Text
@@ -139,8 +139,22 @@ def _open_for(draft: Draft, incident: Incident, *, opened: bool) -> None:
             )
         return
     before = [page.severity for page in draft.state.pages.values() if page.incident == incident.id]
-    if (not before and not incident.acknowledged_wall) or (before and incident.severity < min(before)):
+    if _relapsed(draft.state, incident):
+        _open(draft, incident, PageReason.RELAPSED, "incident")
+    elif (not before and not incident.acknowledged_wall) or (before and incident.severity < min(before)):
         _open(draft, incident, PageReason.WORSE if before else PageReason.OPENED, "incident")
+
+
+def _relapsed(state: State, incident: Incident) -> bool:
+    """Whether callers feel again what was acknowledged and then over, and no page says so yet."""
+    pages = [page for page in state.pages.values() if page.incident == incident.id]
+    return (
+        incident.state is IncidentState.OPEN
+        and incident.acknowledged_wall > 0.0
+        and not any(
+            _waits(page) or page.opened_wall > incident.acknowledged_wall for page in pages if not page.update
+        )
+    )
 
 
 def _wanted(draft: Draft, event: PageWanted) -> None:
@@ -395,7 +409,9 @@ def _catch_up(draft: Draft) -> None:
     """What was opened while this node might not page."""
     known = {page.incident for page in draft.state.pages.values()}
     missed = [
-        incident for incident in draft.state.incidents.values() if incident.open and incident.id not in known
+        incident
+        for incident in draft.state.incidents.values()
+        if incident.open and (incident.id not in known or _relapsed(draft.state, incident))
     ]
     for incident in sorted(missed, key=lambda incident: (incident.severity, incident.id)):
         _open_for(draft, incident, opened=False)

@@ -102,8 +102,8 @@ def _joined(draft: Draft, incident: Incident, fault: Fault) -> Incident:
     if fresh:
         incident = _onset(incident, fault)
         if incident.state is IncidentState.MITIGATED and felt(draft, fault):
-            state = IncidentState.ACKNOWLEDGED if incident.acknowledged_wall else IncidentState.OPEN
-            incident = replace(incident, state=state, mitigated_wall=0.0)
+            # Whoever acknowledged it believes it over: it wants an acknowledgement again.
+            incident = replace(incident, state=IncidentState.OPEN, mitigated_wall=0.0)
     incident = replace(incident, quiet_since=None)
     if incident.severity < before.severity:
         data: Values = (*described(incident), ("previous", f"SEV{before.severity:d}"))

@@ -25,7 +25,7 @@ from controller.model.events import (
 from controller.model.facts import Counters, FactKind
 from controller.model.faults import Severity
 from controller.model.groups import Group, Phase, SwitchOutcome
-from controller.model.incidents import IncidentState
+from controller.model.incidents import Incident, IncidentState
 from controller.model.pages import DeliveryState, Page, PageState
 from controller.model.policy import Escalation, EscalationLevel
 from controller.model.runs import Run, RunState
@@ -285,6 +285,41 @@ def test_after_an_acknowledgement_only_a_worse_incident_pages_again() -> None:
     assert command.page == "PAGE-0002"
     assert pager.change(dataclasses.replace(acknowledged, severity=Severity.SEV1, affected=9)) == []
     assert pager.page(2).state is PageState.ACTIVE
+
+
+def relapse(pager: Pager) -> Incident:
+    """Acknowledged, over for callers, and broken again."""
+    pager.open(incident())
+    pager.now += 5.0
+    acknowledge(pager)
+    known = incident(state=IncidentState.MITIGATED, acknowledged_wall=pager.at.wall, acknowledged_by="li")
+    pager.now += 30.0
+    assert pager.change(known) == []
+    pager.now += 30.0
+    return dataclasses.replace(known, state=IncidentState.OPEN)
+
+
+def test_what_is_broken_again_after_an_acknowledgement_pages_anew() -> None:
+    pager = Pager()
+    again = relapse(pager)
+    (command,) = pager.change(again)
+    assert command.page == "PAGE-0002"
+    assert command.text.what.en.endswith(" - it is broken again")
+    pager.answer(command, DeliveryState.SENT)
+    assert pager.change(dataclasses.replace(again, affected=9)) == [], "said once"
+    assert to(pager.until(60.0)) == [("li", "robot")], "and repeated until somebody acknowledges"
+    acknowledge(pager)
+    assert pager.until(3600.0) == []
+
+
+def test_a_relapse_without_a_lease_is_paged_when_it_leads() -> None:
+    pager = Pager()
+    again = relapse(pager)
+    pager.state = dataclasses.replace(pager.state, lease_deadline=None)
+    assert pager.change(again) == []
+    pager.state = dataclasses.replace(pager.state, lease_deadline=1e9)
+    (command,) = pager.put(event=LeaseChanged(at=pager.at, deadline=1e9))
+    assert command.text.what.en.endswith(" - it is broken again")
 
 
 def test_a_failed_run_after_the_acknowledgement_pages_again() -> None:

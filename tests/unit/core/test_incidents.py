@@ -267,6 +267,20 @@ def test_acknowledged_once_resolved_by_itself() -> None:
     assert not [name for name in world.undurable() if not name.startswith("group/")]
 
 
+def test_what_is_broken_again_wants_to_be_acknowledged_again() -> None:
+    world = world_of()
+    for _ in range(2):
+        killed(world)
+        world.run(8.0)
+        assert only(world).state is IncidentState.OPEN
+        world.send(OperatorAcknowledged(at=world.at(), incident="INC-0001", by="li", via="link"))
+        assert only(world).state is IncidentState.ACKNOWLEDGED
+        assert only(world).acknowledged_wall == world.at().wall
+        healed(world)
+        world.run(8.0)
+        assert only(world).state is IncidentState.MITIGATED
+
+
 def test_an_incident_with_a_standing_fault_is_not_resolved_by_a_click() -> None:
     world = world_of()
     killed(world)
