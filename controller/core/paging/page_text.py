@@ -204,7 +204,8 @@ def _running(run: Run, policy: Policy) -> Text:
 
 
 def _need(state: State, page: Page, incident: Incident | None) -> Text:
-    asked = page.need or (_NOTHING_NOW if page.update else _asked(state, incident))
+    need = None if _given_up(state, incident) else page.need
+    asked = need or (_NOTHING_NOW if page.update else _asked(state, incident))
     others = sum(
         1
         for other in state.pages.values()
@@ -217,6 +218,12 @@ def _need(state: State, page: Page, incident: Incident | None) -> Text:
     if others:
         zh, en = f"{zh}（另有 {others} 个事件待确认）", f"{en} ({others} more waiting for an acknowledgement)"
     return Text(zh=zh, en=en)
+
+
+def _given_up(state: State, incident: Incident | None) -> bool:
+    """Whether all runs for it were cancelled: nobody is asked for what they asked any more."""
+    runs = _runs(state, incident)
+    return bool(runs) and all(run.state is RunState.CANCELLED for run in runs)
 
 
 def _asked(state: State, incident: Incident | None) -> Text:

@@ -197,3 +197,10 @@ def test_every_fault_can_be_paged_for(kind: FaultKind) -> None:
     text = told(incident(kind=kind, severity=Severity.SEV2, root="unheard-of", group="", affected=1))
     assert text.what.en.startswith("SEV2 unheard-of: ")
     assert "components" not in text.impact.en
+
+
+def test_nobody_is_asked_any_more_for_what_a_cancelled_run_asked() -> None:
+    page = dataclasses.replace(PAGE, need=Text(zh="转移来话", en="Divert calls"))
+    for state in RunState:
+        asked = told(page=page, runs=run(state)).need.en == "Needed: Divert calls"
+        assert asked is (state is not RunState.CANCELLED)
