@@ -12,7 +12,7 @@ from controller.core.diagnosis.topology import topology
 from controller.core.draft import Draft
 from controller.model.events import IncidentChanged
 from controller.model.facts import FactKind
-from controller.model.faults import Fault
+from controller.model.faults import Fault, FaultKind
 from controller.model.incidents import Incident, IncidentState
 from controller.model.moments import Values
 from controller.model.policy import Policy
@@ -117,7 +117,9 @@ def _joined(draft: Draft, incident: Incident, fault: Fault) -> Incident:
 
 
 def felt(draft: Draft, fault: Fault) -> bool:
-    """Whether callers feel it: not what is wrong with the side its group is no longer on."""
+    """Whether callers feel it: not what is wrong with the side its group is no longer on, nor with our way to look."""
+    if fault.kind is FaultKind.PROBE_PATH_BROKEN:
+        return False
     group = draft.state.groups.get(fault.group)
     return group is None or not fault.side or group.active == fault.side
 
