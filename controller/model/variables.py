@@ -32,6 +32,7 @@ COMPONENT: Mapping[str, str] = {
     "state": "string",  # DOWN with a broken rung, UP with none and one known to be up, else missing
     "broken": "string",  # the first broken rung, "" when none is known to be
     "active": "bool",  # of a side: whether its group is on it; unknown for anything else
+    "fenced": "bool",  # of a side: whether a fence of ours keeps calls from it; unknown for anything else
     "flapping": "bool",
 }
 """Of every role but edge, as <role>.<name>."""
@@ -48,6 +49,7 @@ EDGE: Mapping[str, str] = {
     "timeouts_in_a_row": "int",
     "missed_answers": "double",  # answers to expect, at the rate before, since an edge last saw this side answer
     "answered_meanwhile": "int",  # answered in windows that began after this component's first failed probe
+    "failed_meanwhile": "int",  # failed or timed out in those windows
     "quiet": "double",  # seconds since an edge last saw an INVITE for this side
     "peer_answered": "int",  # answered by the other side in the latest windows
 }

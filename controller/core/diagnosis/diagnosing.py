@@ -129,9 +129,11 @@ def _of_our_fence(draft: Draft, component: Component, current: Fault | None, bes
     group, side = draft.state.groups.get(place.group), place.side
     if group is None or side not in group.fenced or component.name not in draft.state.broken:
         return False
-    if best is not None and best.rule.fault not in PLATFORM:
+    if best is not None and best.rule.fault not in (*PLATFORM, FaultKind.REDUNDANCY_LOST):
         return False
     if current is None:
+        if best is not None and best.rule.fault is FaultKind.REDUNDANCY_LOST:
+            return False
         return group.switch is not None and group.switch.origin == side
     return current.kind in CALLS_FAIL and (best is None or best.rule.fault is not diagnosis_of(current))
 

@@ -86,7 +86,10 @@ class Evidence(Mapping[str, Value]):
         measured = self._state.measurements.get(key)
         if measured is None:
             view = self._state.rungs.get(key)
-            # A scheduled rung that reports no values: its verdict is renewed by its prober's progress.
+            # A scheduled rung that reports no values: its verdict is renewed by its prober's progress. Of a component in
+            # trouble, though, a good one may be the last before the trouble.
+            if view is not None and view.state is HealthState.UP and key.component == self._component:
+                return key if self.onset else None
             return None if view is not None and view.state is not HealthState.UNKNOWN else key
         if self._now - measured.at > term.fresh or self._began(key, measured) < self.onset - 1e-9:
             return key
@@ -191,6 +194,8 @@ class Evidence(Mapping[str, Value]):
                 return str(HealthState.DOWN if broken else HealthState.UP)
             case "active":
                 return self._active(component)
+            case "fenced":
+                return self._fenced(component)
             case _:
                 return any(
                     view.flapping
@@ -212,6 +217,13 @@ class Evidence(Mapping[str, Value]):
         group = self._state.groups.get(self._group.name)
         side = next((side for side in self._group.sides if side.component == component), None)
         return None if group is None or side is None else group.active == side.name
+
+    def _fenced(self, component: str) -> Value:
+        if self._group is None:
+            return None
+        group = self._state.groups.get(self._group.name)
+        side = next((side for side in self._group.sides if side.component == component), None)
+        return None if group is None or side is None else side.name in group.fenced
 
     def _of_rung(self, key: RungKey, attribute: str) -> Value:
         view = self._state.rungs.get(key)

@@ -59,6 +59,7 @@ class Summary(NamedTuple):
     timeouts_in_a_row: int
     missed_answers: float
     answered_meanwhile: int
+    failed_meanwhile: int
     quiet: float
     peer_answered: int
     onset: float
@@ -68,7 +69,9 @@ def summary(
     traffic: Traffic, edges: tuple[str, ...], side: str, peer: str, now: float, first_bad: float
 ) -> Summary:
     """`first_bad`: when the side's first failed probe was sent; 0.0 when none failed."""
-    reached = invites = failures = timeouts = failed = timed_out = meanwhile = peer_answered = 0
+    reached = invites = failures = timeouts = failed = timed_out = meanwhile = failed_meanwhile = (
+        peer_answered
+    ) = 0
     missed, quiet, onset = 0.0, float("inf"), 0.0
     for edge in edges:
         windows = traffic.get((edge, side))
@@ -88,6 +91,9 @@ def summary(
             onset = since
         if first_bad:
             meanwhile += sum(window.answered for window in windows if window.began >= first_bad)
+            failed_meanwhile += sum(
+                window.failures + window.timeouts for window in windows if window.began >= first_bad
+            )
         quiet = min(quiet, _quiet(windows, now))
         for window in reversed(traffic.get((edge, peer), ())):
             if window.began < (since or last.began):
@@ -103,6 +109,7 @@ def summary(
         timeouts_in_a_row=timed_out,
         missed_answers=missed,
         answered_meanwhile=meanwhile,
+        failed_meanwhile=failed_meanwhile,
         quiet=quiet,
         peer_answered=peer_answered,
         onset=onset,

@@ -34,7 +34,7 @@ from controller.model.events import (
     VantageLost,
 )
 from controller.model.facts import FactKind
-from controller.model.health import HealthState, Measurement, Outcome, ProbeResult, Vantage
+from controller.model.health import HealthState, Measurement, Outcome, ProbeResult, RungKey, Vantage
 from controller.model.moments import Values
 from controller.model.policy import Policy
 from controller.model.state import Decision, RungView, State
@@ -127,6 +127,8 @@ def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
             up = event.current not in BAD
             measured = Measurement(event.at.mono, up, event.outcome, event.values)
             state = replace(state, measurements=state.measurements.set(key, measured))
+    elif event.outcome is not Outcome.VOID:
+        state = _superseded(state, key, policy)
     if component not in layout.quorum:
         return Decision(state=state)
     draft = Draft(state, event.at, policy)
@@ -150,6 +152,14 @@ def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
 
 
 _UNSEEN = RungView()
+
+
+def _superseded(state: State, key: RungKey, policy: Policy) -> State:
+    """What an experiment once measured is older than what its prober says now, and nothing else would renew it."""
+    rung = rung_of(policy, key.component, key.rung)
+    if rung is None or rung.reports_values or rung.on_demand or key not in state.measurements:
+        return state
+    return replace(state, measurements=state.measurements.delete(key))
 
 
 def _isolation(draft: Draft, event: HealthChanged) -> None:

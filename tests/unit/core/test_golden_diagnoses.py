@@ -72,6 +72,8 @@ def test_case(path: Path, seed: int) -> None:
         assert str(raised.get("evidence")).split(",") == kinds
     if "faults" in expect:
         assert sorted(world.faults()) == sorted(expect["faults"])
+    if "raised" in expect:
+        assert world.raised() == expect["raised"]
     for name in expect.get("standing", ()):
         assert name in world.faults()
     kinds = {name.partition(":")[0] for name in world.raised()}
