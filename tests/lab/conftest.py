@@ -1,10 +1,14 @@
 """One lab for all tests of the lab; each test leaves it as it found it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from lab.laboratory import Lab, missing
+
+# The ring's bounds have not been shown to hold on two cores that do anything else: it is run on purpose only.
+collect_ignore = [] if os.environ.get("THIRDRING_RING") == "1" else ["test_ring.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
