@@ -8,7 +8,7 @@ from random import Random
 
 from tests.simulation.troubles import BREAKING, HARMLESS, ONLY_SEVERAL, TROUBLES
 
-WARM = 3.5
+WARM = 3.0
 """Seconds until everything has been seen and the group is armed."""
 
 
@@ -48,7 +48,7 @@ ACTS = ("hold", "switchover", "force", "disarm", "double click")
 
 def plan(seed: int) -> Plan:
     random = Random(f"{seed}/workload")
-    nodes = 1 if random.random() < 0.78 else 3
+    nodes = 1 if random.random() < 0.84 else 3
     kind = random.choices(list(Kind), weights=[5, 8, 3, 3, 4, 6])[0]
     troubles: list[Happening] = []
     acts: list[Happening] = []
@@ -102,7 +102,7 @@ def plan(seed: int) -> Plan:
         troubles=tuple(troubles),
         acts=tuple(acts),
         heals=heals,
-        ends=heals + 9.0,
+        ends=heals + 8.0,
         rate=random.choice([2.0, 4.0]),
     )
 
