@@ -140,7 +140,8 @@ class KamailioDispatcher:
         edges = self._edges.change(command.epoch, routing={uri: False}, fencing=rule)
         if fence is None:
             return ActionOutcome(message="edge rule", data=(await edges).data)
-        changed, told = await asyncio.gather(edges, fence.fence(command.epoch), return_exceptions=True)
+        # The fence first: an edge's list is written to the disk before it is told anything.
+        told, changed = await asyncio.gather(fence.fence(command.epoch), edges, return_exceptions=True)
         if isinstance(told, BaseException):
             raise told
         if isinstance(changed, BaseException):
