@@ -20,6 +20,7 @@ from controller.model.errors import ConfigurationError, Problem
 
 LARGEST_FILE = 32 * 1024 * 1024  # bytes: ten thousand components written out in full take about 5 MB
 DEEPEST = 64
+_TOO_DEEP = f"nested deeper than {DEEPEST}"
 MOST_VALUES = 2_000_000  # after expanding aliases
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -141,8 +142,10 @@ def parse_document(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = mark.line + 1 if mark is not None else 0
-        message = " ".join(part for part in (error.context, error.problem) if part)
-        builder.problems.append(Problem(file=file, line=where, path="", message=f"not YAML: {message}"))
+        message = "not YAML: " + " ".join(part for part in (error.context, error.problem) if part)
+        if "nesting depth" in (error.problem or ""):
+            message = _TOO_DEEP  # libyaml from 0.2.6 on reads ahead, and meets a limit of its own first
+        builder.problems.append(Problem(file=file, line=where, path="", message=message))
     except yaml.YAMLError as error:
         message = " ".join(str(error).split())
         builder.problems.append(Problem(file=file, line=0, path="", message=f"not YAML: {message}"))
@@ -211,7 +214,7 @@ class _Builder:
         line = event.start_mark.line + 1
         self._refuse_tag(event, line)
         if len(self._open) >= DEEPEST:
-            raise _TooMuch(line, f"nested deeper than {DEEPEST}")
+            raise _TooMuch(line, _TOO_DEEP)
         if self._expects_key():
             raise _TooMuch(line, "a key must be plain text")
         if event.anchor is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 from tests.simulation.plan import Happening, Kind, Plan
 from tests.simulation.policies import policy
+from tests.simulation.runs import unlogged
 from tests.simulation.world import World
 
 BACK_AFTER = 0.4
@@ -25,9 +25,9 @@ def simple(nodes: int, trouble: str = "side hung") -> Plan:
     return Plan(kind=Kind.BROKEN, nodes=nodes, troubles=(broken,), acts=(), heals=9.0, ends=18.0, rate=4.0)
 
 
+@unlogged()
 def everywhere(seed: int, *, nodes: int, trouble: str = "side hung", stride: int = 1) -> Crashes:
     """`stride`: only each so many-th step."""
-    logging.disable(logging.CRITICAL)
     chosen = simple(nodes, trouble)
     counted = World(seed, chosen, policy(nodes))
     report = counted.run()

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -107,9 +108,20 @@ def prepare() -> None:
     gc.freeze()
 
 
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """What the nodes of a run log is not for whoever runs it; afterwards logging is as it was."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@unlogged()
 def part(seeds: range, ablation: str) -> Sweep:
     """Some seeds, one after the other."""
-    logging.disable(logging.CRITICAL)
     prepare()
     done = Sweep()
     for seed in seeds:
@@ -125,9 +137,9 @@ def part(seeds: range, ablation: str) -> Sweep:
     return done
 
 
+@unlogged()
 def timeline(seed: int, *, ablation: str = "", made: Plan | None = None) -> list[str]:
     """Everything that happened in true time: troubles, what nodes recorded, who took calls, what was violated."""
-    logging.disable(logging.CRITICAL)
     if ablation:
         with ablations.without(ablation):
             return _timeline(world(seed, made))
