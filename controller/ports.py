@@ -226,11 +226,17 @@ class Archive(Protocol):
 
 
 class Lease(Protocol):
-    """Leadership. The deadline counts from before the request was sent."""
+    """Leadership. The deadline counts from before the request was sent.
+
+    `shared`: between nodes. Then it runs out at every node's own deadline, and who holds it and when nobody does is told.
+    Otherwise only processes of one host contend for it, and whoever holds it keeps it until it lets go or ends.
+    """
+
+    shared: bool
 
     @property
     def holder(self) -> str:
-        """The node that holds it, as far as this one knows; empty when nobody does or it can't be told."""
+        """The node that holds it, as far as this one knows; empty when nobody does, and where it is not shared."""
 
     async def acquire(self) -> float | None:
         """Take or renew it. Returns the monotonic deadline, or None when another holds it. Raises CoordinationError or
@@ -239,7 +245,7 @@ class Lease(Protocol):
     async def release(self) -> None: ...
 
     async def vacant(self) -> None:
-        """Returns when nobody holds it any longer; never, where that can't be noticed. Raises CoordinationError."""
+        """Returns when nobody holds it any longer; never, where it is not shared. Raises CoordinationError."""
 
 
 class Record(NamedTuple):

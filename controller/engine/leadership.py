@@ -31,6 +31,9 @@ class Leadership:
         period: float,
         replica: Replica | None = None,
     ) -> None:
+        """Raises ValueError for a replica under a lease that each node could hold for itself."""
+        if replica is not None and not lease.shared:
+            raise ValueError("a state that nodes share asks for a lease that they share")
         self._lease = lease
         self._clock = clock
         self._submit = submit

@@ -19,6 +19,8 @@ class LocalLease:
     out, because another process may hold a lock on the new one.
     """
 
+    shared = False
+
     def __init__(
         self, path: Path, *, lifetime: float = 3.0, monotonic: Callable[[], float] = time.monotonic
     ) -> None:

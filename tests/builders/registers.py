@@ -45,6 +45,8 @@ class Store:
 class StoreLease:
     """ports.Lease."""
 
+    shared = True
+
     def __init__(self, store: Store, node: str, *, lifetime: float = 1.0) -> None:
         self.store = store
         self.node = node

@@ -1,8 +1,10 @@
-"""One suite for every lease with its register and its grants: the fake and a real etcd."""
+"""One suite for every lease: the local one, a real etcd and the fake; and, where nodes share the lease, for the register,
+the grants and the sightings that go with it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from controller.leases.etcd.lease import EtcdLease
 from controller.leases.etcd.places import Places
 from controller.leases.etcd.register import EtcdRegister
 from controller.leases.etcd.sightings import EtcdSightings
+from controller.leases.local import LocalLease
 from controller.model.errors import CoordinationConflict
 from controller.model.health import HealthState, Outcome, RungKey
 from controller.ports import GrantPhase, Grants, Lease, Register, Sighting, Sightings, Word
@@ -22,6 +25,17 @@ from tests.builders.etcd import PROGRAM, Etcd
 from tests.builders.registers import Board, Store, StoreGrants, StoreLease, StoreRegister, StoreSightings
 
 LIFETIME = 1
+
+
+class Watch:
+    """Monotonic seconds, and what was read of them."""
+
+    def __init__(self) -> None:
+        self.readings: list[float] = []
+
+    def __call__(self) -> float:
+        self.readings.append(time.monotonic())
+        return self.readings[-1]
 
 
 class Node:
@@ -33,6 +47,7 @@ class Node:
 
 
 Make = Callable[[str], Awaitable[Node]]
+Lead = Callable[[str], Awaitable[Lease]]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +60,22 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     cluster.close()
 
 
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
 NUMBER = iter(range(1_000_000))
 
+SHARED = ["fake", pytest.param("etcd", marks=pytest.mark.etcd)]
 
-@pytest.fixture(params=["fake", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+
+@contextlib.asynccontextmanager
+async def nodes(request: pytest.FixtureRequest, directory: Path, watch: Watch) -> AsyncIterator[Make]:
+    """What makes another node of the same controller, over what the test is run with."""
     clients: list[EtcdClient] = []
     if request.param == "fake":
-        store, board = Store(now=time.monotonic), Board()
+        store, board = Store(now=watch), Board()
 
         async def fake(name: str) -> Node:
             lease = StoreLease(store, name, lifetime=LIFETIME)
@@ -68,8 +91,8 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     async def real(name: str) -> Node:
         client = EtcdClient(EtcdSettings(endpoints=cluster.urls, timeout=2.0, accept_old=True))
         clients.append(client)
-        lease = EtcdLease(client, places, name, lifetime=LIFETIME)
-        register = EtcdRegister(client, places, lease, tmp_path / f"{name}-{len(clients)}.pin")
+        lease = EtcdLease(client, places, name, lifetime=LIFETIME, monotonic=watch)
+        register = EtcdRegister(client, places, lease, directory / f"{name}-{len(clients)}.pin")
         await register.open()
         return Node(
             lease,
@@ -83,48 +106,116 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await client.close()
 
 
-async def test_one_holds_it_and_the_deadline_is_never_late(make: Make) -> None:
-    first, second = await make("a"), await make("b")
-    before = time.monotonic()
-    deadline = await first.lease.acquire()
-    assert deadline is not None and before < deadline <= time.monotonic() + LIFETIME
-    assert await second.lease.acquire() is None
-    assert second.lease.holder == "a" and first.lease.holder == "a"
-    renewed = await first.lease.acquire()
-    assert renewed is not None and renewed > deadline
+@pytest.fixture(params=SHARED)
+async def make(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> AsyncIterator[Make]:
+    async with nodes(request, tmp_path, watch) as make:
+        yield make
 
 
-async def test_released_it_is_free_at_once_and_whoever_waits_is_told(make: Make) -> None:
-    first, second = await make("a"), await make("b")
-    assert await first.lease.acquire() is not None
-    assert await second.lease.acquire() is None
-    waiting = asyncio.create_task(second.lease.vacant())
-    await asyncio.sleep(0.05)
-    assert not waiting.done()
-    await first.lease.release()
-    await asyncio.wait_for(waiting, 2.0)
-    assert await second.lease.acquire() is not None
-    await first.lease.release()  # harmless
-    assert await second.lease.acquire() is not None
+@pytest.fixture(params=["local", *SHARED])
+async def lead(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> AsyncIterator[Lead]:
+    """What makes another candidate for the same leadership."""
+    if request.param == "local":
+        made: list[LocalLease] = []
+
+        async def local(name: str) -> Lease:
+            made.append(LocalLease(tmp_path / "run" / "leader.lock", lifetime=LIFETIME, monotonic=watch))
+            return made[-1]
+
+        yield local
+        for lease in made:
+            await lease.release()
+        return
+    async with nodes(request, tmp_path, watch) as make:
+
+        async def shared(name: str) -> Lease:
+            return (await make(name)).lease
+
+        yield shared
 
 
-async def test_a_node_that_stops_renewing_is_replaced_and_never_before_its_deadline(make: Make) -> None:
-    first, second = await make("a"), await make("b")
-    deadline = await first.lease.acquire()
+async def test_one_holds_it_and_the_deadline_counts_from_before_the_request(lead: Lead, watch: Watch) -> None:
+    first, second = await lead("a"), await lead("b")
+    watch.readings.clear()
+    deadline = await first.acquire()
+    assert deadline is not None and watch.readings[0] < deadline <= watch.readings[0] + LIFETIME
+    assert await second.acquire() is None
+    watch.readings.clear()
+    renewed = await first.acquire()
+    assert renewed is not None and deadline < renewed <= watch.readings[0] + LIFETIME
+
+
+async def test_who_holds_it_is_told_where_nodes_share_it(lead: Lead) -> None:
+    first, second = await lead("a"), await lead("b")
+    assert (first.holder, second.holder) == ("", "")
+    assert await first.acquire() is not None
+    assert await second.acquire() is None
+    told = "a" if first.shared else ""
+    assert (first.holder, second.holder) == (told, told)
+
+
+async def test_released_it_is_free_at_once(lead: Lead) -> None:
+    first, second = await lead("a"), await lead("b")
+    assert await first.acquire() is not None
+    assert await second.acquire() is None
+    await first.release()
+    assert await second.acquire() is not None
+    await first.release()  # harmless
+    assert await first.acquire() is None
+    assert await second.acquire() is not None
+
+
+async def test_releasing_what_is_not_held_changes_nothing(lead: Lead) -> None:
+    first, second = await lead("a"), await lead("b")
+    await first.release()
+    assert await first.acquire() is not None
+    await second.release()
+    assert await second.acquire() is None
+    assert await first.acquire() is not None
+    await first.release()
+    await first.release()
+    assert await second.acquire() is not None
+
+
+async def test_whoever_waits_is_told_when_it_is_free_where_nodes_share_it(lead: Lead) -> None:
+    first, second = await lead("a"), await lead("b")
+    assert await first.acquire() is not None
+    waiting = asyncio.create_task(second.vacant())
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    assert not done
+    await first.release()
+    done, _ = await asyncio.wait([waiting], timeout=2.0 if first.shared else 0.05)
+    assert bool(done) is first.shared
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await second.acquire() is not None, "told or not, it is free"
+
+
+async def test_whoever_stops_renewing_is_replaced_where_nodes_share_it_and_never_before_its_deadline(
+    lead: Lead,
+) -> None:
+    first, second = await lead("a"), await lead("b")
+    deadline = await first.acquire()
     assert deadline is not None
-    while (taken := await second.lease.acquire()) is None:
+    if not first.shared:
+        while time.monotonic() < deadline + 0.2:
+            assert await second.acquire() is None
+            await asyncio.sleep(0.02)
+        assert await first.acquire() is not None, "it kept it all the time"
+        return
+    while (taken := await second.acquire()) is None:
         assert time.monotonic() < deadline + 5.0
         await asyncio.sleep(0.02)
     assert time.monotonic() > deadline
     assert taken > deadline
-    assert await first.lease.acquire() is None, "it finds out"
+    assert await first.acquire() is None, "it finds out"
 
 
-async def test_a_node_that_starts_again_is_not_its_own_predecessor(make: Make) -> None:
-    old = await make("a")
-    assert await old.lease.acquire() is not None
-    again = await make("a")
-    assert await again.lease.acquire() is None
+async def test_a_node_that_starts_again_is_not_its_own_predecessor(lead: Lead) -> None:
+    old = await lead("a")
+    assert await old.acquire() is not None
+    again = await lead("a")
+    assert await again.acquire() is None
 
 
 async def test_only_the_leader_writes(make: Make) -> None:

@@ -153,6 +153,8 @@ class Client:
 class SimulatedLease:
     """ports.Lease. The deadline counts from before the request, on this host's clock."""
 
+    shared = True
+
     def __init__(self, client: Client) -> None:
         self._client = client
 

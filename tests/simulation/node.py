@@ -73,8 +73,10 @@ class HostClock:
 class AloneLease:
     """ports.Lease of a node that is alone: a local lock, which is always free."""
 
-    def __init__(self, node: str, loop: VirtualLoop) -> None:
-        self.holder = node
+    shared = False
+    holder = ""
+
+    def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
 
     async def acquire(self) -> float | None:
@@ -171,7 +173,7 @@ class Node:
         )
         replica, sharing = None, None
         if around.store is None or around.board is None:
-            lease: AloneLease | SimulatedLease = AloneLease(self.name, loop)
+            lease: AloneLease | SimulatedLease = AloneLease(loop)
         else:
             client = Client(around.store, around.network, self.name, around.random.getrandbits(60))
             lease = SimulatedLease(client)

@@ -42,6 +42,8 @@ REMEMBERED = 60.0
 class EtcdLease:
     """ports.Lease. `lifetime` in whole seconds, from before the request that began or renewed it."""
 
+    shared = True
+
     def __init__(
         self,
         client: EtcdClient,

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from immutables import Map
@@ -18,6 +19,7 @@ from controller.engine.leadership import Leadership
 from controller.engine.loop import Engine
 from controller.engine.recovery import durable
 from controller.engine.replication import Replica
+from controller.leases.local import LocalLease
 from controller.model.errors import CoordinationConflict, CoordinationError, StoreError
 from controller.model.events import DrillRequested, HealthChanged, OperatorPlacedHold
 from controller.model.facts import Fact, FactKind, Gone
@@ -335,3 +337,12 @@ async def test_what_can_t_be_read_is_one_clear_error(writer: Writer, store: Stor
     store.records["group/calls"] = Record(b"\xff", 5)
     with pytest.raises(CoordinationError, match="group/calls"):
         await writer.replica.read()
+
+
+async def test_what_nodes_share_is_not_written_under_a_lease_of_one_host(
+    writer: Writer, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="lease that they share"):
+        Leadership(
+            LocalLease(tmp_path / "lock"), HandClock(), lambda event: None, period=0.1, replica=writer.replica
+        )
