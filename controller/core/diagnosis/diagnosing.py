@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.core.diagnosis import controls, settling
-from controller.core.diagnosis.evaluation import Evaluated, evaluate, first
+from controller.core.diagnosis.evaluation import Evaluated, evaluate, first, promising
 from controller.core.diagnosis.evidence import Evidence
 from controller.core.diagnosis.raising import changed, cleared, diagnosed, raised, results_of
 from controller.core.diagnosis.standing import faults_at
@@ -49,7 +49,7 @@ def look(draft: Draft, name: str) -> None:
     pending = _pending(draft.state, name, rules)
     evidence = Evidence(draft.state, draft.policy, layout, name, draft.at.mono)
     begun = [first(rule, evidence) for rule in rules]
-    if not standing and not pending and all(verdict is Verdict.FALSE for verdict, _, _ in begun):
+    if not standing and not pending and not any(promising(said) for said in begun):
         if draft.state.diagnosis.backoff:
             controls.forget(draft, name, rules)
         return

@@ -48,8 +48,15 @@ Judged = tuple[Verdict, Mapping[str, Value], RungKey | None]
 
 
 def first(rule: FaultRule, evidence: Evidence) -> Judged:
-    """The first term: a rule is worth a full look unless it is false."""
+    """The verdict on the first term."""
     return _verdict(rule.terms[0], evidence)
+
+
+def promising(begun: Judged) -> bool:
+    """Whether a rule is worth a full look, by what `first` said: it is not when its first term is false, or unknown
+    without a rung that could be run to know (there are no edges to ask)."""
+    verdict, _, rung = begun
+    return verdict is Verdict.TRUE or (verdict is Verdict.UNKNOWN and rung is not None)
 
 
 def evaluate(rule: FaultRule, evidence: Evidence, begun: Judged) -> Evaluated:

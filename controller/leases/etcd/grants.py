@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -48,41 +49,48 @@ class EtcdGrants:
         self._lease = lease
         self._monotonic = monotonic
         self._heard: dict[str, Heartbeat] = {}
+        self._last: dict[str, _Standing] = {}
 
     async def read(self, group: str) -> tuple[Grant | None, Heartbeat | None]:
         standing, heartbeat = await self._standing(group)
         return None if standing is None else standing.grant, heartbeat
 
     async def close_grant(self, group: str, epoch: int) -> tuple[Grant, Heartbeat | None]:
-        standing, heartbeat = await self._standing(group)
-        if standing is not None and standing.grant.epoch > epoch:
-            raise CoordinationConflict(
-                f"{group}: epoch {epoch} is older than the grant's {standing.grant.epoch}"
-            )
-        if standing is not None and _is(standing.grant, epoch, GrantPhase.FENCING):
-            return standing.grant, heartbeat
-        holder = "" if standing is None else standing.grant.holder
-        return await self._change(Grant(group, epoch, holder, GrantPhase.FENCING, 0), standing)
+        def closed(standing: _Standing | None) -> Grant | None:
+            if standing is not None and standing.grant.epoch > epoch:
+                raise CoordinationConflict(
+                    f"{group}: epoch {epoch} is older than the grant's {standing.grant.epoch}"
+                )
+            if standing is not None and _is(standing.grant, epoch, GrantPhase.FENCING):
+                return None
+            holder = "" if standing is None else standing.grant.holder
+            return Grant(group, epoch, holder, GrantPhase.FENCING, 0)
+
+        return await self._brought(group, closed)
 
     async def open_grant(self, group: str, holder: str, epoch: int) -> Grant:
-        standing, _ = await self._standing(group)
-        if standing is not None:
-            grant = standing.grant
-            if _is(grant, epoch, GrantPhase.HELD) and grant.holder == holder:
-                return grant
-            # Its own holder's grant may be raised: whoever else asks must see it closed first.
-            if grant.phase is not GrantPhase.FENCING and grant.holder != holder:
-                raise CoordinationConflict(
-                    f"{group}: {grant.holder} holds it at epoch {grant.epoch}; it must be fenced first"
-                )
-            if grant.epoch > epoch:
-                raise CoordinationConflict(f"{group}: epoch {epoch} is older than the grant's {grant.epoch}")
-            if standing.held >= epoch and grant.holder != holder:
-                raise CoordinationConflict(
-                    f"{group}: {grant.holder} has held it at epoch {epoch}; another holder needs a newer one"
-                )
-        opened, _ = await self._change(Grant(group, epoch, holder, GrantPhase.HELD, 0), standing)
-        return opened
+        def opened(standing: _Standing | None) -> Grant | None:
+            if standing is not None:
+                grant = standing.grant
+                if _is(grant, epoch, GrantPhase.HELD) and grant.holder == holder:
+                    return None
+                # Its own holder's grant may be raised: whoever else asks must see it closed first.
+                if grant.phase is not GrantPhase.FENCING and grant.holder != holder:
+                    raise CoordinationConflict(
+                        f"{group}: {grant.holder} holds it at epoch {grant.epoch}; it must be fenced first"
+                    )
+                if grant.epoch > epoch:
+                    raise CoordinationConflict(
+                        f"{group}: epoch {epoch} is older than the grant's {grant.epoch}"
+                    )
+                if standing.held >= epoch and grant.holder != holder:
+                    raise CoordinationConflict(
+                        f"{group}: {grant.holder} has held it at epoch {epoch}; another holder needs a newer one"
+                    )
+            return Grant(group, epoch, holder, GrantPhase.HELD, 0)
+
+        grant, _ = await self._brought(group, opened)
+        return grant
 
     def last_heard(self, group: str) -> Heartbeat | None:
         return self._heard.get(group)
@@ -111,12 +119,35 @@ class EtcdGrants:
         if heartbeat is not None:
             self._heard[group] = heartbeat
 
+    async def _brought(
+        self, group: str, wanted: Callable[[_Standing | None], Grant | None]
+    ) -> tuple[Grant, Heartbeat | None]:
+        """The grant as `wanted` says of what stands (None: it is so already). Tried first on what was seen last, which
+        spares a read: the transaction is refused unless that still stands."""
+        last = self._last.get(group)
+        if last is not None:
+            with contextlib.suppress(CoordinationConflict):
+                if (grant := wanted(last)) is not None:
+                    return await self._change(grant, last)
+        standing, heartbeat = await self._standing(group)
+        if (grant := wanted(standing)) is not None:
+            return await self._change(grant, standing)
+        assert standing is not None
+        return standing.grant, heartbeat
+
     async def _standing(self, group: str) -> tuple[_Standing | None, Heartbeat | None]:
         answer = await self._client.transact(
             [], [get(self._places.grant(group)), get(self._places.hold(group))]
         )
         grants, holds = answer.found
-        return _standing(group, grants), self._heartbeat(group, holds)
+        return self._seen(group, grants), self._heartbeat(group, holds)
+
+    def _seen(self, group: str, items: tuple[KeyValue, ...]) -> _Standing | None:
+        self._last.pop(group, None)
+        found = _standing(group, items)
+        if found is not None:
+            self._last[group] = found
+        return found
 
     async def _change(self, grant: Grant, standing: _Standing | None) -> tuple[Grant, Heartbeat | None]:
         """The grant as it stands now, and the last heartbeat there was when it took effect: a later one can't succeed
@@ -138,7 +169,7 @@ class EtcdGrants:
             [get(place), get(self._places.hold(group)), get(self._places.leader)],
             repeatable=True,
         )
-        found = _standing(group, answer.found[0])
+        found = self._seen(group, answer.found[0])
         if not answer.succeeded:
             leaders = answer.found[2]
             if not leaders or leaders[0].created != self._lease.created:
