@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.configuration.documents import Document, Location
 from controller.configuration.groups import GroupEntry
@@ -12,6 +12,7 @@ from controller.configuration.profiles import PROFILES
 from controller.configuration.validation import closest
 from controller.core.objectives import Allowances, WorstCase, relevant, worst_case
 from controller.model.errors import Problem
+from controller.model.groups import DriverVerb
 from controller.model.health import RungKey
 from controller.model.policy import (
     Component,
@@ -57,7 +58,7 @@ class Builder:
         ]
         if len(self.problems) > before or not sides:
             return None
-        worst = worst_case(sides, edges, allowances)
+        worst = worst_case(sides, edges, _as_driven(allowances, parameters))
         group = GroupPolicy(
             name=name,
             title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),
@@ -243,6 +244,14 @@ def _allowances(entry: GroupEntry, shape: Allowances) -> Allowances:
         redirect=_given(written.redirect, shape.redirect),
         edge_timer=_given(written.edge_timer, shape.edge_timer),
     )
+
+
+def _as_driven(allowances: Allowances, parameters: object) -> Allowances:
+    """Without what the driver leaves out, and with a hold that it may have to wait out."""
+    if DriverVerb.FREEZE in getattr(parameters, "idle_verbs", frozenset()):
+        allowances = replace(allowances, freeze=0.0)
+    outwait: float = getattr(parameters, "longest_fence", 0.0)
+    return replace(allowances, fence=outwait, outwaited=True) if outwait > allowances.fence else allowances
 
 
 def _given(value: float | None, otherwise: float) -> float:

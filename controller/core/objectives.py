@@ -22,7 +22,7 @@ MONTH = 30 * 86400.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allowances:
     """Seconds a switch may take after it is detected. `freeze`: all of its timeout, for a hung side never answers it.
-    `edge_timer`: how long an edge waits for a silent side before it
+    `outwaited`: of `fence`, when nothing but the side's hold running out confirms it. `edge_timer`: how long an edge waits for a silent side before it
     tries the next, which is what callers already on their way to the dead side wait."""
 
     decide: float
@@ -30,6 +30,7 @@ class Allowances:
     fence: float
     redirect: float
     edge_timer: float
+    outwaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +175,11 @@ def worst_case(
             WorkedTerm(
                 name="fence",
                 seconds=budget.fence,
-                values=(("freeze", allowances.freeze), ("fence", allowances.fence)),
+                values=(
+                    ("by", "hold" if allowances.outwaited else "allowance"),
+                    ("freeze", allowances.freeze),
+                    ("fence", allowances.fence),
+                ),
             ),
             WorkedTerm(name="redirect", seconds=budget.redirect),
             WorkedTerm(name="edge_timer", seconds=budget.edge_timer),

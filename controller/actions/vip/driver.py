@@ -43,6 +43,11 @@ class Vip:
     fencing = "token"
     Parameters = VipParameters
 
+    @classmethod
+    def problems(cls, group: GroupPolicy, parameters: VipParameters) -> list[Problem]:
+        """What of these parameters does not fit the group."""
+        return mismatches(group, parameters)
+
     def __init__(
         self,
         group: GroupPolicy,
@@ -51,7 +56,7 @@ class Vip:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises ConfigurationError when the sides are not the group's, or a fence can't be waited out in time."""
-        if problems := mismatches(group, parameters):
+        if problems := self.problems(group, parameters):
             raise ConfigurationError(problems)
         self.group = group
         self.parameters = parameters

@@ -57,6 +57,12 @@ class VipParameters(Strict):
         return self.hold_time + GATE_LATE + self.margin
 
     @property
+    def longest_fence(self) -> float:
+        """Seconds until a side that says nothing any more is fenced; 0 when every side has an outside fence, of which only
+        whoever runs it can tell."""
+        return 0.0 if all(side.fence is not None for side in self.sides.values()) else self.outwait
+
+    @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         """Giving the address is one act, REDIRECT; what must stop with a side stops in its FENCE."""
         return frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE})
