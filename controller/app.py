@@ -64,9 +64,6 @@ WATCH_PERIOD = 0.1
 WARM = 20.0
 """Seconds after which every target has been heard of."""
 
-LONGEST_PERIOD = 0.5
-"""Seconds between two renewals of leadership, whatever its lifetime: so soon a node that lost it knows."""
-
 COLLECTING = (20_000, 20, 20)
 """Thresholds of the garbage collector; nearly everything here is freed without it."""
 
@@ -151,7 +148,7 @@ class Controller:
             self.lease,
             self.clock,
             self.engine.submit,
-            period=min(node.coordination.ttl / 3, LONGEST_PERIOD),
+            period=node.coordination.renewal,
             replica=replica,
         )
         self.sharing = (

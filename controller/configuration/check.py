@@ -9,15 +9,29 @@ from pathlib import Path
 
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
+from controller.configuration.node import CoordinationSettings
 from controller.configuration.settings import Settings
 from controller.core.objectives import FalseDowns, WorkedTerm, deciding, false_verdicts, fits
+from controller.core.takeover import LOOK, Takeover
 from controller.model.errors import ConfigurationError, Problem
 from controller.model.policy import Profile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CoordinationCheck:
+    """With several controllers: for how many seconds nobody decides when the one that leads is lost, when etcd's own leader
+    is, and when both are. True as far as `takeover.election` is, which is declared."""
+
+    takeover: Takeover
+    leader_lost: float
+    store_leader_lost: float
+    both_lost: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupCheck:
-    """`may_arm`: the worst case fits the RTO. `false_downs`: rung by rung, a month and a vantage at the given loss."""
+    """`may_arm`: the worst case fits the RTO. `false_downs`: rung by rung, a month and a vantage at the given loss. With
+    several controllers, the worst case when one is lost just before it acts, when etcd's leader is, and when both are."""
 
     name: str
     profile: Profile
@@ -28,6 +42,9 @@ class GroupCheck:
     detected_by: str
     terms: tuple[WorkedTerm, ...]
     false_downs: tuple[FalseDowns, ...]
+    total_leader_lost: float | None = None
+    total_store_leader_lost: float | None = None
+    total_both_lost: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +63,7 @@ class CheckReport:
     rules: int = 0
     runbooks: int = 0
     people: int = 0
+    coordination: CoordinationCheck | None = None
     groups: tuple[GroupCheck, ...] = ()
 
     @property
@@ -72,6 +90,7 @@ def check(
 def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
     policy = settings.policy
     rungs = [rung for component in policy.components.values() for rung in component.ladder]
+    coordination = _coordination(settings.node.coordination)
     groups = []
     for name, worst in settings.worst_cases.items():  # in the order of the file; a Map has none
         group = policy.groups[name]
@@ -86,6 +105,7 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
                 detected_by=f"{worst.detected_by.component}.{worst.detected_by.rung}",
                 terms=worst.terms,
                 false_downs=false_verdicts(deciding(group, policy), loss),
+                **({} if coordination is None else _worse(worst.budget.total, coordination)),
             )
         )
     return CheckReport(
@@ -100,8 +120,33 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
         rules=len(policy.rules),
         runbooks=len(policy.runbooks),
         people=len(policy.people),
+        coordination=coordination,
         groups=tuple(groups),
     )
+
+
+def _coordination(settings: CoordinationSettings) -> CoordinationCheck | None:
+    if settings.kind != "etcd":
+        return None
+    takeover = Takeover(
+        ttl=settings.ttl, renewal=settings.renewal, timeout=settings.timeout, election=settings.election
+    )
+    return CoordinationCheck(
+        takeover=takeover,
+        leader_lost=takeover.gap,
+        store_leader_lost=takeover.stall,
+        both_lost=takeover.gap_with_election,
+    )
+
+
+def _worse(total: float, coordination: CoordinationCheck) -> dict[str, float]:
+    """Lost when all is known and nothing done: the whole gap comes on top. Lost earlier, what is seen meanwhile counts, for
+    every controller probes and diagnoses; lost later, what was begun is looked at before it is gone on with."""
+    return {
+        "total_leader_lost": total + coordination.leader_lost,
+        "total_store_leader_lost": total + coordination.store_leader_lost,
+        "total_both_lost": total + coordination.both_lost,
+    }
 
 
 def render_text(report: CheckReport, language: str = "en") -> str:
@@ -125,6 +170,8 @@ def render_text(report: CheckReport, language: str = "en") -> str:
             people=report.people,
         )
     )
+    if report.coordination is not None:
+        lines += ["", *_gap(report.coordination, words)]
     for group in report.groups:
         lines += ["", *_group(group, report.loss, words)]
     if report.warnings:
@@ -172,6 +219,20 @@ def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str
             ),
         )
     )
+    for name, seconds in (
+        ("total_leader_lost", group.total_leader_lost),
+        ("total_store_leader_lost", group.total_store_leader_lost),
+        ("total_both_lost", group.total_both_lost),
+    ):
+        if seconds is not None:
+            verdict = words["within" if seconds <= group.rto else "beyond"]
+            rows.append(
+                (
+                    words[name],
+                    f"{seconds:.3f}",
+                    verdict.format(rto=group.rto, difference=abs(group.rto - seconds)),
+                )
+            )
     lines += _aligned(rows)
     lines.append("  " + words["rides_out"].format(seconds=group.rides_out))
     lines.append("  " + words["false"].format(loss=loss * 100))
@@ -187,6 +248,30 @@ def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str
     return lines
 
 
+def _gap(coordination: CoordinationCheck, words: Mapping[str, str]) -> list[str]:
+    takeover = coordination.takeover
+    rows = [
+        (
+            words["leader_lost"],
+            f"{coordination.leader_lost:.3f}",
+            words["by_leader_lost"].format(
+                lease=takeover.lease, look=LOOK, renewal=takeover.renewal, timeout=takeover.timeout
+            ),
+        ),
+        (
+            words["store_leader_lost"],
+            f"{coordination.store_leader_lost:.3f}",
+            words["by_store_leader_lost"].format(election=takeover.election),
+        ),
+        (
+            words["both_lost"],
+            f"{coordination.both_lost:.3f}",
+            words["by_both_lost"].format(stall=takeover.stall, election=takeover.election),
+        ),
+    ]
+    return [words["gap"].format(election=takeover.election), *_aligned(rows)]
+
+
 _MOST_ROWS = 8
 
 
@@ -196,7 +281,7 @@ def _how(term: WorkedTerm, words: Mapping[str, str]) -> str:
     if term.name == "detect":
         return words[f"by_{values['by']}"].format(**values, repeats=int(values["fall"] or 0) - 1)
     if term.name == "fence":
-        return words["by_fence"].format(**values)
+        return words[f"by_fence_{values['by']}"].format(**values)
     return words[f"by_{term.name}"]
 
 
@@ -236,11 +321,26 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "by_reading": "{rung}: edge timer {edge_timer:g} until a call failed + interval {interval:g}"
         " + deadline {timeout:g} until that is read",
         "by_decide": "rules, one commit, first command",
-        "by_fence": "freeze {freeze:g} (a hung side uses all of it) + fence {fence:g}",
+        "by_fence_allowance": "freeze {freeze:g} (a hung side uses all of it) + fence {fence:g}",
+        "by_fence_hold": "freeze {freeze:g} + fence {fence:g} (the hold of a silent side is waited out)",
         "by_redirect": "promote and redirect on the edges",
         "by_edge_timer": "how long a call already sent to the silent side waits",
         "fits": "within {rto:g} s, {difference:.3f} s to spare: may be armed",
         "over": "OVER {rto:g} s by {difference:.3f} s: can't be armed",
+        "within": "within {rto:g} s, {difference:.3f} s to spare",
+        "beyond": "over {rto:g} s by {difference:.3f} s",
+        "total_leader_lost": "leader lost too",
+        "total_store_leader_lost": "etcd's lost too",
+        "total_both_lost": "both lost too",
+        "gap": "Several controllers: how long nobody decides, where etcd's election timeout is {election:g} s as declared"
+        " (node.coordination.election)",
+        "leader_lost": "leader lost",
+        "store_leader_lost": "etcd's lost",
+        "both_lost": "both lost",
+        "by_leader_lost": "lease {lease:g}, just renewed + {look:g} until etcd looks + {renewal:.3g} until the next"
+        " controller tries + {timeout:g} until it has read what was under way",
+        "by_store_leader_lost": "2 x election {election:g}; leadership that can't be renewed in time changes hands as above",
+        "by_both_lost": "the first + {stall:g} for the election + {election:g} by which every lease is then lengthened",
         "rides_out": "a complete stall shorter than {seconds:.2f} s can't bring a side down",
         "false": "false DOWN verdicts expected a month and vantage, at {loss:g} % packet loss each way (a switch needs a"
         " second kind of evidence besides):",
@@ -266,11 +366,25 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         " + 时限 {timeout:g}",
         "by_reading": "{rung}：边缘定时器 {edge_timer:g}（呼叫失败） + 间隔 {interval:g} + 时限 {timeout:g}（读到）",
         "by_decide": "规则判定、一次提交、首条命令",
-        "by_fence": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离 {fence:g}",
+        "by_fence_allowance": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离 {fence:g}",
+        "by_fence_hold": "冻结 {freeze:g} + 隔离 {fence:g}（等无应答一侧的持有期满）",
         "by_redirect": "提升备用侧并在边缘改向",
         "by_edge_timer": "已送往无应答一侧的呼叫要等这么久",
         "fits": "在 {rto:g} 秒之内，余 {difference:.3f} 秒：可以启用",
         "over": "超出 {rto:g} 秒 {difference:.3f} 秒：不能启用",
+        "within": "在 {rto:g} 秒之内，余 {difference:.3f} 秒",
+        "beyond": "超出 {rto:g} 秒 {difference:.3f} 秒",
+        "total_leader_lost": "又失主控",
+        "total_store_leader_lost": "又失 etcd 主节点",
+        "total_both_lost": "二者俱失",
+        "gap": "多个控制器：无人决策的最长时间，以所填的 etcd 选举超时 {election:g} 秒计（node.coordination.election）",
+        "leader_lost": "失去主控",
+        "store_leader_lost": "失去 etcd 主节点",
+        "both_lost": "二者俱失",
+        "by_leader_lost": "租约 {lease:g}（刚续过） + {look:g}（etcd 检查到期） + {renewal:.3g}（下一个控制器尝试）"
+        " + {timeout:g}（读出进行中的事）",
+        "by_store_leader_lost": "2 × 选举超时 {election:g}；主控若来不及续租，则如上换手",
+        "by_both_lost": "第一项 + {stall:g}（选举） + {election:g}（此后每个租约都延长这么多）",
         "rides_out": "短于 {seconds:.2f} 秒的完全停顿不会使一侧被判为故障",
         "false": "单向丢包 {loss:g} % 时每月每个观测点预期的误判次数（切换另需第二类证据）：",
         "false_row": "{expected}（{probes:,.0f} 次探测，每次失败概率 {failure}）",

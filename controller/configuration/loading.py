@@ -24,6 +24,7 @@ from controller.configuration.limits import build_limits
 from controller.configuration.provided import check_provided
 from controller.configuration.references import (
     check_dependencies,
+    check_holds,
     check_redundancy,
     placed,
     warn_of_group,
@@ -162,6 +163,12 @@ class _Loading:
             language,
             self.path.parent,
             actions,
+            problems,
+        )
+        check_holds(
+            groups,
+            {name: document for name, (_, document) in entries.items()},
+            node_settings.coordination,
             problems,
         )
         if not components:

@@ -18,6 +18,9 @@ from controller.configuration.secrets import UNREFERRED
 from controller.configuration.validation import validate
 from controller.model.errors import Problem
 
+LONGEST_RENEWAL = 0.5
+"""Seconds."""
+
 
 class AccessRole(StrEnum):
     """Each includes the ones before it."""
@@ -49,19 +52,26 @@ class HttpSettings:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoordinationSettings:
     """Who may act, and where several nodes keep what they share. `ttl` in seconds: of leadership. `cluster`: the name of
-    this controller in the store, the same on all its nodes. `timeout` in seconds: of one request. PEM files."""
+    this controller in the store, the same on all its nodes. `timeout` in seconds: of one request. `election` in seconds:
+    what etcd's members are started with (--election-timeout), which they tell nobody. PEM files."""
 
     kind: str = "local"
     ttl: float = 3.0
     cluster: str = "default"
     endpoints: tuple[str, ...] = ()
     timeout: float = 0.5
+    election: float = 1.0
     user: str = ""
     password: str = field(default="", repr=False)
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     accept_old_etcd: bool = False
+
+    @property
+    def renewal(self) -> float:
+        """Seconds between two renewals of leadership: whatever its lifetime, a node that lost it knows soon."""
+        return min(self.ttl / 3, LONGEST_RENEWAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +92,15 @@ class NodeSettings:
 
 
 class CoordinationEntry(Section):
-    """`local`: this node stands alone. `etcd`: several nodes share a cluster of etcd; the rest belongs to it."""
+    """`local`: this node stands alone. `etcd`: several nodes share a cluster of etcd; the rest belongs to it. `election`
+    is etcd's own default unless its members are started with another."""
 
     kind: Literal["local", "etcd"] = "local"
     ttl: Annotated[PositiveSeconds, Field(ge=0.5, le=60)] = 3.0
     cluster: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     endpoints: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+$")], ...] = ()
     timeout: Annotated[PositiveSeconds, Field(le=10)] = 0.5
+    election: Annotated[PositiveSeconds, Field(ge=0.05, le=50)] = 1.0
     user: str = ""
     password: str = ""
     authority: str = ""
@@ -184,6 +196,7 @@ def _coordination(
         cluster=entry.cluster,
         endpoints=entry.endpoints,
         timeout=entry.timeout,
+        election=entry.election,
         user=entry.user,
         password=entry.password,
         authority=file(entry.authority),

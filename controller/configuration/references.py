@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from controller.configuration.documents import Document, Location
 from controller.configuration.groups import GroupEntry
+from controller.configuration.node import CoordinationSettings
 from controller.configuration.validation import closest
 from controller.core.objectives import WorstCase, fits
+from controller.core.takeover import shortest_hold
 from controller.model.errors import Problem
 from controller.model.policy import Component, ComponentKind, GroupPolicy
 
@@ -118,6 +120,29 @@ def warn_of_group(group: GroupPolicy, worst: WorstCase, document: Document, warn
                 f" {group.rto:g} s",
             )
         )
+
+
+def check_holds(
+    groups: Mapping[str, GroupPolicy],
+    documents: Mapping[str, Document],
+    coordination: CoordinationSettings,
+    problems: list[Problem],
+) -> None:
+    """An address that is dropped in every election of etcd is worse than one that is never switched."""
+    if coordination.kind != "etcd":
+        return
+    needed = shortest_hold(coordination.election)
+    for name, group in groups.items():
+        held: float | None = getattr(group.driver_parameters, "hold_time", None)
+        if held is not None and held < needed:
+            problems.append(
+                documents[name].problem(
+                    ("driver", "with", "hold_time"),
+                    f"{held:g} s is under {needed:g} s, twice what an election of etcd may take with its timeout of"
+                    f" {coordination.election:g} s (node.coordination.election): start its members with a shorter one"
+                    " and say so there, or hold for longer",
+                )
+            )
 
 
 def check_redundancy(

@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """`app` is the composition root and may import everything."""
 
 ONLY: dict[tuple[str, str], set[str]] = {
-    ("configuration", "core"): {"controller.core.objectives"},
+    ("configuration", "core"): {"controller.core.objectives", "controller.core.takeover"},
     ("reports", "core"): {"controller.core.timeline"},
     ("web", "engine"): {"controller.engine.desk", "controller.engine.loop"},
     ("__main__", "engine"): {"controller.engine.prober_main"},

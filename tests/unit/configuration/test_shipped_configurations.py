@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from controller import registry
-from controller.configuration.check import CheckReport, check
+from controller.configuration.check import CheckReport, check, render_text
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.configuration.schema import schema
@@ -52,6 +54,64 @@ def test_the_two_profiles_of_the_lab(name: str, profile: Profile, limit: float) 
     (group,) = checked(shipped("config") / f"{name}.yaml").groups
     assert (group.profile, group.rto) == (profile, limit)
     assert group.total <= limit
+
+
+def test_three_nodes_are_told_what_the_loss_of_one_adds() -> None:
+    report = checked(shipped("config") / "three-nodes.yaml")
+    gap, (group,) = report.coordination, report.groups
+    assert gap is not None
+    assert (gap.leader_lost, gap.store_leader_lost, gap.both_lost) == pytest.approx((4.5, 0.4, 5.1))
+    (fence,) = [term.seconds for term in group.terms if term.name == "fence"]
+    assert fence == pytest.approx(1.15), (
+        "D + 50 ms + margin: a silent side is waited out, and nothing is asked to freeze"
+    )
+    assert group.total_leader_lost == pytest.approx(group.total + 4.5)
+    assert group.total_store_leader_lost == pytest.approx(group.total + 0.4)
+    assert group.total_both_lost == pytest.approx(group.total + 5.1)
+    for language, words in (
+        ("en", ("etcd's election timeout is 0.2 s as declared", "both lost too", "over 4 s by 4.820 s")),
+        ("zh", ("所填的 etcd 选举超时 0.2 秒", "二者俱失", "超出 4 秒 4.820 秒")),
+    ):
+        told = render_text(report, language)
+        assert all(word in told for word in words), told
+
+
+def test_one_node_is_told_nothing_of_several() -> None:
+    report = checked(shipped("config") / "single.yaml")
+    assert report.coordination is None
+    assert all(group.total_leader_lost is None for group in report.groups)
+    assert "etcd" not in render_text(report, "en")
+
+
+def changed(directory: Path, **coordination: object) -> CheckReport:
+    """The shipped three nodes with another coordination."""
+    shutil.copytree(shipped("config"), directory / "config")
+    path = directory / "config" / "three-nodes.yaml"
+    whole = yaml.safe_load(path.read_text())
+    whole["node"]["coordination"] |= coordination
+    path.write_text(yaml.safe_dump(whole, allow_unicode=True, sort_keys=False))
+    return checked(path)
+
+
+def test_an_address_that_an_election_would_drop_is_refused(tmp_path: Path) -> None:
+    (problem,) = changed(tmp_path, election="500ms").problems
+    assert problem.path == "groups.calls.driver.with.hold_time"
+    assert "1 s is under 2 s, twice what an election of etcd may take" in problem.message
+
+
+def test_slow_elections_lengthen_the_lease_itself(tmp_path: Path) -> None:
+    report = changed(tmp_path, ttl="1s", timeout="300ms", election="250ms")
+    assert report.problems == ()
+    assert report.coordination is not None
+    assert report.coordination.leader_lost == pytest.approx(1 + 0.5 + 1 / 3 + 0.3)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+async def test_what_check_finds_good_can_be_built(path: Path) -> None:
+    policy = load(path, KINDS, shipped, environment={}).policy
+    for group in policy.groups.values():
+        driver = registry.load("driver", group.driver)(group, group.driver_parameters)
+        await driver.close()
 
 
 def test_the_single_node_watches_a_fleet() -> None:
