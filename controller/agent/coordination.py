@@ -41,11 +41,14 @@ class Coordination(Protocol):
     """All linearizable: a read that may be stale is none. Errors: Unconfirmed."""
 
     @property
-    def cluster(self) -> str:
-        """The store's own id; empty until it has answered."""
+    def store(self) -> str:
+        """What tells it from any other, as far as it has shown that; empty until it has answered."""
 
-    def pin(self, cluster: str) -> None:
+    def pin(self, store: str) -> None:
         """Answers of any other are refused from now on: it was wiped, or restored, or is another's."""
+
+    async def identified(self) -> None:
+        """Returns once `store` is all there is to know."""
 
     async def read(self, group: str) -> Grant | None:
         """None: there is no grant."""

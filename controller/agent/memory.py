@@ -40,8 +40,8 @@ class Memory:
         self._path = directory / "agent.json"
         self._lock_path = directory / "agent.lock"
         self._groups: dict[str, Remembered] = {}
-        self.cluster = ""
-        """The coordination store's own id, of which answers are accepted; empty: none was seen yet."""
+        self.store = ""
+        """The coordination store, of which answers are accepted; empty: none was seen yet."""
         self._unknown: dict[str, Any] = {}
         self._held: list[int | socket.socket] = []
         self._writing = asyncio.Lock()
@@ -73,21 +73,21 @@ class Memory:
             if after == before:
                 return
             groups = {**self._groups, group: after}
-            await self._save(groups, self.cluster)
+            await self._save(groups, self.store)
             self._groups = groups
 
-    async def pin(self, cluster: str) -> None:
+    async def pin(self, store: str) -> None:
         """Durable when it returns. Raises StoreError; then nothing has changed."""
         async with self._writing:
-            await self._save(self._groups, cluster)
-            self.cluster = cluster
+            await self._save(self._groups, store)
+            self.store = store
 
-    async def _save(self, groups: dict[str, Remembered], cluster: str) -> None:
+    async def _save(self, groups: dict[str, Remembered], store: str) -> None:
         text = json.dumps(
             {
                 **self._unknown,
                 "version": VERSION,
-                "cluster": cluster,
+                "cluster": store,
                 "groups": {name: asdict(one) for name, one in groups.items()},
             }
         )
@@ -130,7 +130,7 @@ class Memory:
             }
             if int(content.pop("version")) > VERSION:
                 raise StoreError(f"{self._path} was written by a newer agent")
-            self.cluster = str(content.pop("cluster"))
+            self.store = str(content.pop("cluster"))
             self._unknown = content
         except FileNotFoundError:
             return

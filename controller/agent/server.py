@@ -7,7 +7,7 @@
     POST /release {group, epoch, stop}                    the addresses, then (stop) the side's processes and activities
     POST /stop, /start {group, epoch}
     POST /command {group, epoch, command, values}
-    POST /adopt   {group, epoch, cluster}                 another coordination store, by its own id
+    POST /adopt   {group, epoch, cluster}                 another coordination store, as `status` tells its own
     POST /promise {group, epoch, holder, revision, hold_time}      from another agent
 
 A refusal is {"refused": reason, "message": text} with 409 (403: that certificate may not, 404: unknown, 400: malformed).

@@ -16,6 +16,7 @@ import aiohttp
 from controller.agent import commands
 from controller.agent.activities import Outcome, Side, troubles
 from controller.agent.address import AddressError, Addresses
+from controller.agent.belonging import Belonging
 from controller.agent.coordination import Coordination, Grant, Phase
 from controller.agent.evidence import Evidence, Witness
 from controller.agent.gate import Gate, GateError, TableChanged, TableMissing
@@ -84,6 +85,7 @@ class Agent:
         self.fence_lacks = "the self-test has not ended"
         self.tables_lost = 0
         self._coordination = coordination
+        self._belonging = Belonging(self.memory, coordination)
         self._nft = Nftables()
         guarded = [one.guarded for group in settings.groups.values() for one in group.addresses]
         self._gate = Gate(self._nft, guarded)
@@ -96,7 +98,7 @@ class Agent:
     async def open(self) -> None:
         """The gate is closed and no address is left when it returns. Raises StoreError, GateError, AddressError."""
         self.memory.open()
-        self._coordination.pin(self.memory.cluster)
+        self._belonging.recall()
         self._gate.make()
         await self._addresses.open()
         for one in self._gate.guarded:
@@ -112,7 +114,7 @@ class Agent:
                 tasks.create_task(member.holder.run(), name=f"hold-{member.name}")
                 tasks.create_task(member.witness.run(), name=f"evidence-{member.name}")
                 tasks.create_task(self._recall(member), name=f"recall-{member.name}")
-            tasks.create_task(self._pin(), name="pin")
+            tasks.create_task(self._belong(), name="belong")
 
     async def close(self) -> None:
         """The closed gate stays: without an agent nothing may answer as the address."""
@@ -174,15 +176,14 @@ class Agent:
         argv = commands.filled(command, values)
         return await commands.run(argv, timeout=command.timeout, environment=member.side.environment(epoch))
 
-    async def adopt(self, group: str, epoch: int, cluster: str) -> None:
+    async def adopt(self, group: str, epoch: int, store: str) -> None:
         """Another store from now on: a person said so, after a wipe or a restore, and every epoch began anew above all
         that were seen. Raises Refused, StoreError."""
         member = self.member(group)
         if epoch <= (highest := self.memory.of(group).epoch):
             raise Refused(Refusal.OLD_EPOCH, f"adopting needs an epoch above {highest}, not {epoch}")
         await member.holder.release(epoch)
-        await self.memory.pin(cluster)
-        self._coordination.pin(cluster)
+        await self._belonging.adopt(store)
         for each in self.members.values():
             each.holder.forget()
 
@@ -194,7 +195,7 @@ class Agent:
         return {
             "agent": self.settings.name,
             "cluster": self.settings.cluster,
-            "store": self.memory.cluster,
+            "store": self.memory.store,
             "boot": self.boot,
             "fence_ready": not self.fence_lacks,
             "fence_lacks": self.fence_lacks,
@@ -262,12 +263,10 @@ class Agent:
         if task is not None:
             await asyncio.wait([task])
 
-    async def _pin(self) -> None:
-        """The first store that answers is the one, from now on and after a restart."""
+    async def _belong(self) -> None:
         for member in self.members.values():
             await member.holder.seen()
-        if not self.memory.cluster:
-            await self.memory.pin(self._coordination.cluster)
+        await self._belonging.keep()
 
     async def _recall(self, member: Member) -> None:
         """A side that was fenced, or that lost its grant while it was away, stays stopped when it comes back."""

@@ -2,10 +2,12 @@
 
 /thirdring/CLUSTER/grant/GROUP    {"version", "group", "epoch", "holder", "phase"}    written by the leading controller
 /thirdring/CLUSTER/hold/GROUP     {"version", "group", "epoch", "agent", "boot", "count"}      written by the holder
+/thirdring/CLUSTER/cluster         a random word that a store which was wiped has not, whatever its own id; by the controllers
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -13,7 +15,7 @@ from typing import Final
 from controller.agent.coordination import Beat, Grant, Phase, Unconfirmed
 from controller.agent.settings import AgentSettings
 from controller.etcd.client import EtcdClient, EtcdSettings
-from controller.etcd.transactions import KeyValue, changed_at, get, put
+from controller.etcd.transactions import KeyValue, changed_at, get, put, value_is
 from controller.model.errors import CoordinationError, StoreError
 
 VERSION: Final = 1
@@ -32,6 +34,8 @@ class EtcdCoordination:
                 raise StoreError(f"{etcd.password_file}: {error.strerror}") from error
         self._prefix = f"/thirdring/{settings.cluster}"
         self._checked = False
+        self._identity = ""
+        self._identified = asyncio.Event()
         self._client = EtcdClient(
             EtcdSettings(
                 endpoints=etcd.endpoints,
@@ -45,18 +49,27 @@ class EtcdCoordination:
         )
 
     @property
-    def cluster(self) -> str:
-        """etcd's own id of its cluster; empty until it has answered."""
-        return self._client.cluster
+    def store(self) -> str:
+        """etcd's own id of its cluster, which it has again when all its members are wiped and started as before; and behind
+        a slash the word that the first controller left there, once that was seen."""
+        return f"{self._client.cluster}/{self._identity}" if self._identity else self._client.cluster
 
-    def pin(self, cluster: str) -> None:
-        """Answers of any other cluster are refused from now on."""
+    def pin(self, store: str) -> None:
+        """One without the word behind the slash: the first word that is seen is believed."""
+        cluster, _, self._identity = store.partition("/")
         self._client.pin(cluster)
+        if self._identity:
+            self._identified.set()
+        else:
+            self._identified.clear()
+
+    async def identified(self) -> None:
+        await self._identified.wait()
 
     async def read(self, group: str) -> Grant | None:
         try:
-            _, found = await self._client.get(self._grant(group))
-            return _understood([found] if found is not None else [])
+            found, _ = await self._read(group)
+            return found
         except CoordinationError as error:
             raise Unconfirmed(str(error)) from error
 
@@ -71,12 +84,18 @@ class EtcdCoordination:
         }
         try:
             # The grant's revision stands for its epoch, holder and phase: it changes with each of them.
+            guards = [changed_at(self._grant(group), grant.revision)]
+            if self._identity:
+                guards.append(value_is(self._place, self._identity.encode()))
             answer = await self._client.hedged(
-                [changed_at(self._grant(group), grant.revision)],
+                guards,
                 [put(self._hold(group), json.dumps(value).encode())],
-                [get(self._grant(group))],
+                [get(self._grant(group)), get(self._place)],
             )
-            return grant if answer.succeeded else _understood(answer.found[0])
+            if answer.succeeded:
+                return grant
+            self._verify(answer.found[1])
+            return _understood(answer.found[0])
         except CoordinationError as error:
             raise Unconfirmed(str(error)) from error
 
@@ -86,8 +105,10 @@ class EtcdCoordination:
             if not self._checked:
                 await self._client.check()
                 self._checked = True
-            revision, found = await self._client.get(key)
-            yield _understood([found] if found is not None else [])
+            found, revision = await self._read(group)
+            yield found
+            # What comes now is believed without asking for the word: closing is always safe, and to hold asks for a
+            # heartbeat, whose guard it is.
             async for changes in self._client.watch(key, after=revision):
                 for change in changes:
                     if change.key == key:
@@ -98,6 +119,27 @@ class EtcdCoordination:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def _read(self, group: str) -> tuple[Grant | None, int]:
+        """The grant, and the store's revision. Raises CoordinationError, Unconfirmed."""
+        answer = await self._client.transact([], [get(self._grant(group)), get(self._place)])
+        grants, words = answer.found
+        self._verify(words)
+        return _understood(grants), answer.revision
+
+    def _verify(self, words: Sequence[KeyValue]) -> None:
+        """Raises Unconfirmed when it is not the store that this agent belongs to."""
+        word = words[0].value.decode("ascii", "replace") if words else ""
+        if self._identity and word != self._identity:
+            what = "is another one, or was restored and begun anew" if word else "was wiped"
+            raise Unconfirmed(f"the store {what}: nothing is held until a person adopts it (thirdring adopt)")
+        if word and not self._identity:
+            self._identity = word
+            self._identified.set()
+
+    @property
+    def _place(self) -> str:
+        return f"{self._prefix}/cluster"
 
     def _grant(self, group: str) -> str:
         return f"{self._prefix}/grant/{group}"

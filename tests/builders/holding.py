@@ -150,7 +150,8 @@ class FakeStore:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self.cluster = "fake"
+        self.store = "fake"
+        self.word = asyncio.Event()
         self.grant: Grant | None = None
         self._revisions = itertools.count(1)
         self._changed = asyncio.Condition()
@@ -166,8 +167,16 @@ class FakeStore:
             self._changed.notify_all()
         return self.grant
 
-    def pin(self, cluster: str) -> None:
-        self.cluster = cluster
+    def pin(self, store: str) -> None:
+        self.store = store or self.store
+
+    def show(self, store: str) -> None:
+        """It answers, and shows what it is."""
+        self.store = store
+        self.word.set()
+
+    async def identified(self) -> None:
+        await self.word.wait()
 
     async def read(self, group: str) -> Grant | None:
         await self._answer()

@@ -26,8 +26,9 @@ class EtcdCoordination:
 
     @property
     def store(self) -> str:
-        """etcd's own id of the cluster; empty before it answered."""
-        return self._client.cluster
+        """What agents tell it from another by: etcd's own id of the cluster, a slash, and the identity it was given. Raises
+        CoordinationError before `open`."""
+        return f"{self._client.cluster}/{self.register.identity}"
 
     async def open(self) -> None:
         """Raises CoordinationError: no member answers, one is too old, or it is not the cluster this node belongs to."""

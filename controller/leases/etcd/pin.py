@@ -53,11 +53,16 @@ class Pin:
         self._remembering: asyncio.Task[None] | None = None
 
     @property
-    def guard(self) -> Body:
-        """True in a transaction only in the store that this node belongs to. Raises CoordinationError before `open`."""
+    def identity(self) -> str:
+        """Raises CoordinationError before `open`."""
         if self._known is None:
             raise CoordinationError("etcd: it is not known yet which store this node belongs to")
-        return value_is(self._places.identity, self._known.identity.encode())
+        return self._known.identity
+
+    @property
+    def guard(self) -> Body:
+        """True in a transaction only in the store that this node belongs to. Raises CoordinationError before `open`."""
+        return value_is(self._places.identity, self.identity.encode())
 
     async def open(self) -> None:
         """Raises CoordinationForeign when the store is another one, CoordinationError when that can't be told."""

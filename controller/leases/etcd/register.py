@@ -44,6 +44,11 @@ class EtcdRegister:
         before anything else is done."""
         await self._pin.open()
 
+    @property
+    def identity(self) -> str:
+        """Of the store that this node belongs to. Raises CoordinationError before `open`."""
+        return self._pin.identity
+
     async def begin_adoption(self) -> Adoption:
         """The store that answers is this node's, once `finish_adoption` was called; before, a restart refuses it. Raises
         CoordinationError."""

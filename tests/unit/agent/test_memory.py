@@ -35,7 +35,7 @@ async def test_what_was_remembered_is_there_again_and_an_epoch_never_goes_down(t
     again = Memory(tmp_path)
     again.open()
     assert again.of("calls") == Remembered(epoch=7, held=True, stopped=True)
-    assert again.of("other") == Remembered() and again.cluster == "1234"
+    assert again.of("other") == Remembered() and again.store == "1234"
     again.close()
 
 
