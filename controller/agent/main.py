@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Callable
 
+from controller.agent.kernel import HostKernel
 from controller.agent.server import Server
 from controller.agent.service import Agent
 from controller.agent.settings import AgentSettings
@@ -26,7 +27,8 @@ async def _run(settings: AgentSettings, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    agent = Agent(settings, EtcdCoordination(settings))
+    guarded = [one.guarded for group in settings.groups.values() for one in group.addresses]
+    agent = Agent(settings, EtcdCoordination(settings), HostKernel(guarded))
     server = Server(agent)
     try:
         await agent.open()

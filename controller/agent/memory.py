@@ -1,6 +1,6 @@
 """What an agent must not forget: the highest epoch of each group, and which sides were stopped by a fence.
 
-On the disk before it is acted on. One agent a network namespace and a directory: two would extend each other's holds.
+On the disk before it is acted on. One agent a directory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import json
 import os
-import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +42,7 @@ class Memory:
         self.store = ""
         """The coordination store, of which answers are accepted; empty: none was seen yet."""
         self._unknown: dict[str, Any] = {}
-        self._held: list[int | socket.socket] = []
+        self._lock_file: int | None = None
         self._writing = asyncio.Lock()
 
     def open(self) -> None:
@@ -97,23 +96,14 @@ class Memory:
             raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
-        for one in self._held:
-            if isinstance(one, int):
-                os.close(one)
-            else:
-                one.close()
-        self._held.clear()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
 
     def _lock(self) -> None:
-        """The kernel frees both when the process ends. The socket's name is of the network namespace, as the gate is."""
-        place = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._held.append(place)
-        try:
-            place.bind("\0thirdring-agent")
-        except OSError as error:
-            raise AnotherAgent("an agent runs on this host already") from error
+        """The kernel frees it when the process ends."""
         lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._held.append(lock)
+        self._lock_file = lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

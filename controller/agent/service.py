@@ -15,18 +15,16 @@ import aiohttp
 
 from controller.agent import commands
 from controller.agent.activities import Outcome, Side, troubles
-from controller.agent.address import AddressError, Addresses
 from controller.agent.belonging import Belonging
 from controller.agent.coordination import Coordination, Grant, Phase
 from controller.agent.evidence import Evidence, Witness
-from controller.agent.gate import Gate, GateError, TableChanged, TableMissing
+from controller.agent.gate import GateError, TableChanged, TableMissing
 from controller.agent.hold import Holder
-from controller.agent.locks import KernelLocks
+from controller.agent.kernel import Kernel
 from controller.agent.memory import Memory
-from controller.agent.nftables import Nftables
 from controller.agent.promises import Peers, PromiseBook
 from controller.agent.refusals import Refusal, Refused
-from controller.agent.selftest import SelfTestFailed, self_test
+from controller.agent.selftest import SelfTestFailed
 from controller.agent.settings import AgentSettings, GroupSettings
 from controller.model.errors import StoreError
 
@@ -77,7 +75,7 @@ class Member:
 class Agent:
     """Raises NftError when the library is missing. `open`, then `run` until cancelled, then `close`."""
 
-    def __init__(self, settings: AgentSettings, coordination: Coordination) -> None:
+    def __init__(self, settings: AgentSettings, coordination: Coordination, kernel: Kernel) -> None:
         self.settings = settings
         self.boot = uuid.uuid4().hex
         self.memory = Memory(settings.data)
@@ -86,10 +84,7 @@ class Agent:
         self.tables_lost = 0
         self._coordination = coordination
         self._belonging = Belonging(self.memory, coordination)
-        self._nft = Nftables()
-        guarded = [one.guarded for group in settings.groups.values() for one in group.addresses]
-        self._gate = Gate(self._nft, guarded)
-        self._addresses = Addresses()
+        self._kernel = kernel
         self._session: aiohttp.ClientSession | None = None
         self._testing = asyncio.Event()
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -99,10 +94,7 @@ class Agent:
         """The gate is closed and no address is left when it returns. Raises StoreError, GateError, AddressError."""
         self.memory.open()
         self._belonging.recall()
-        self._gate.make()
-        await self._addresses.open()
-        for one in self._gate.guarded:
-            await self._addresses.remove(one)
+        await self._kernel.open()
         for name, group in self.settings.groups.items():
             self.members[name] = Member(name, group, self._holder(name, group), self.memory)
 
@@ -123,11 +115,7 @@ class Agent:
         if self._session is not None:
             await self._session.close()
         await self._coordination.close()
-        with contextlib.suppress(AddressError):
-            for one in self._gate.guarded:
-                await self._addresses.remove(one)
-        await self._addresses.close()
-        self._nft.close()
+        await self._kernel.close()
         self.memory.close()
 
     def member(self, group: object) -> Member:
@@ -240,7 +228,7 @@ class Agent:
             boot=self.boot,
             hold_time=group.hold_time,
             write_timeout=group.write_timeout,
-            locks=KernelLocks([one.guarded for one in group.addresses], self._gate, self._addresses),
+            locks=self._kernel.locks([one.guarded for one in group.addresses]),
             coordination=self._coordination,
             memory=self.memory,
             monotonic=time.monotonic,
@@ -298,8 +286,7 @@ class Agent:
 
     async def _test(self) -> bool:
         try:
-            await self_test(one.device for one in self._gate.guarded)
-            self._gate.verify()
+            await self._kernel.test()
         except (SelfTestFailed, GateError) as error:
             self._ready(f"self-test: {error}")
             log.error("the fence is not ready: %s", error, extra={"action": "fence"})
@@ -309,7 +296,7 @@ class Agent:
 
     def _verify(self) -> None:
         try:
-            self._gate.verify()
+            self._kernel.verify()
         except (TableMissing, TableChanged) as error:
             self._table_lost(error)
 
@@ -320,7 +307,7 @@ class Agent:
         log.error("the gate was taken away: %s", error, extra={"action": "fence"})
         self.fence_lacks = f"the gate was taken away: {error}"
         try:
-            self._gate.make()
+            self._kernel.make()
         except GateError as failure:
             self._ready(f"the gate was taken away and can't be made: {failure}")
         self._testing.set()

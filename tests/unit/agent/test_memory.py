@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -11,18 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.agent.alone import Alone
 from controller.agent.memory import AnotherAgent, Memory, Remembered
 from controller.model.errors import StoreError
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """The lock is of the network namespace, and so of all tests of this machine."""
-    import fcntl
-
-    with open("/tmp/thirdring-agent-memory.lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 async def test_what_was_remembered_is_there_again_and_an_epoch_never_goes_down(tmp_path: Path) -> None:
@@ -81,25 +74,56 @@ async def test_fields_of_a_newer_agent_are_kept_and_a_broken_file_is_refused(tmp
         broken.close()
 
 
-def test_a_second_agent_is_refused_in_any_directory_and_a_dead_one_is_not_missed(tmp_path: Path) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from controller.agent.memory import Memory\n"
-        "memory = Memory(Path(sys.argv[1])); memory.open(); print('open', flush=True); time.sleep(60)"
-    )
+HOLDER = """
+import sys, time
+from pathlib import Path
+from controller.agent.alone import Alone
+from controller.agent.alone import Alone
+from controller.agent.memory import Memory
+if len(sys.argv) > 1:
+    mine = Memory(Path(sys.argv[1]))
+    mine.open()
+else:
+    mine = Alone()
+    mine.take()
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def another(*arguments: str) -> Iterator[None]:
+    """A process that has it, and is killed in the end."""
     root = Path(__file__).parents[3]
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "one")], stdout=subprocess.PIPE, cwd=root
-    )
+    child = subprocess.Popen([sys.executable, "-c", HOLDER, *arguments], stdout=subprocess.PIPE, cwd=root)
     try:
         assert child.stdout is not None and child.stdout.readline() == b"open\n"
-        for directory in ("one", "two"):
-            memory = Memory(tmp_path / directory)
-            with pytest.raises(AnotherAgent):
-                memory.open()
-            memory.close()
+        yield
     finally:
         child.kill()
-        child.wait()
-    memory = Memory(tmp_path / "one")
+        child.communicate()
+
+
+def test_a_second_agent_of_a_directory_is_refused_and_a_dead_one_is_not_missed(tmp_path: Path) -> None:
+    with another(str(tmp_path)):
+        memory = Memory(tmp_path)
+        with pytest.raises(AnotherAgent):
+            memory.open()
+        memory.close()
+    memory = Memory(tmp_path)
     memory.open()
     memory.close()
+
+
+def test_a_second_agent_of_a_network_namespace_is_refused_and_a_dead_one_is_not_missed() -> None:
+    # The place is of the network namespace, and so of all tests of this machine: one at a time.
+    with open("/tmp/thirdring-agent-memory.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        alone = Alone()
+        with another(), pytest.raises(AnotherAgent):
+            alone.take()
+        alone.give_up()
+        alone.take()
+        with pytest.raises(AnotherAgent):
+            Alone().take()
+        alone.give_up()
