@@ -15,6 +15,7 @@ from typing import Any
 from controller.actions.haproxy import Haproxy
 from controller.actions.haproxy.parameters import HaproxyParameters
 from controller.model.policy import EdgesRule, GroupPolicy, Side
+from tests.builders.driving import Nature
 from tests.builders.outside import Marks
 from tests.builders.platform import group_policy
 from tests.builders.responders import free_port
@@ -196,9 +197,7 @@ class Phone:
 class BalancerWorld:
     """Both edges, both sides and the driver, as the contract suite sees and breaks them."""
 
-    forgets = True
-    alone = True
-    live_calls = None
+    nature = Nature(forgets=True)
 
     def __init__(self, directory: Path) -> None:
         self.marks = Marks(directory)

@@ -17,6 +17,7 @@ from aiohttp import web
 from controller.actions.http_switch import HttpSwitch
 from controller.actions.http_switch.parameters import HttpSwitchParameters
 from controller.model.policy import EdgesRule, GroupPolicy, Side
+from tests.builders.driving import Nature
 from tests.builders.outside import Marks
 from tests.builders.platform import group_policy
 from tests.builders.responders import free_port
@@ -170,9 +171,7 @@ def _broken(request: web.Request) -> web.StreamResponse:
 class DocumentWorld:
     """Two devices and their driver, as the contract suite sees and breaks them."""
 
-    forgets = False
-    alone = True
-    live_calls = None
+    nature = Nature()
 
     def __init__(self, directory: Path, *, running: bool = False, epoch: str | None = "/note") -> None:
         self.marks = Marks(directory)

@@ -13,6 +13,24 @@ from controller.model.moments import Values
 from controller.ports import ActionOutcome
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nature:
+    """What the things that a driver works on can't help being, as its contract suite takes them.
+
+    `points`: where calls come in, as READ_BACK names them. `forgets`: one that restarts obeys any epoch. `live_calls`: what
+    a drain counts while a call goes on. `meddled`: what is then active and drifted when the second was meddled with.
+    `unreached`: how many are reached, and what is active, when none of the points answers. `single`: what the sides have
+    to give can be one's only, so that the other is fenced before, and a drain moves nothing.
+    """
+
+    points: tuple[str, str] = ("edge1", "edge2")
+    forgets: bool = False
+    live_calls: int | None = None
+    meddled: tuple[str, str] = ("", "edge2")
+    unreached: tuple[int, str] = (0, "")
+    single: bool = False
+
+
 class Mishap(StrEnum):
     """What goes wrong with one verb."""
 

@@ -88,7 +88,7 @@ class FakeKernel:
     """hold.Locks. `open_at` says whether traffic passed; `frozen` runs after stage one, `late` when
     stage two has been computed and has not reached the kernel yet."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._armed = self._held = 0.0
         self.table = True

@@ -23,6 +23,7 @@ import dns.update
 from controller.actions.dns import Dns
 from controller.actions.dns.parameters import DnsParameters
 from controller.model.policy import EdgesRule, GroupPolicy, Side
+from tests.builders.driving import Nature
 from tests.builders.outside import Marks
 from tests.builders.platform import group_policy
 from tests.builders.responders import free_port
@@ -207,9 +208,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 class NameWorld:
     """Both servers and the driver, as the contract suite sees and breaks them."""
 
-    forgets = False
-    alone = False
-    live_calls = None
+    nature = Nature(meddled=("primary", "edge1,edge2"))
 
     def __init__(
         self, directory: Path, rule: EdgesRule = EdgesRule.REACHABLE, *, follows: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -20,22 +20,21 @@ from controller.model.policy import EdgesRule, Side
 from controller.ports import SwitchDriver
 from demo_platform.edge import Edge
 from demo_platform.layout import Address
-from tests.builders import balancers, kamailio, nameservers
+from tests.builders import addresses, balancers, kamailio, nameservers
+from tests.builders.addresses import AddressWorld
 from tests.builders.balancers import BalancerWorld
 from tests.builders.documents import DocumentWorld
-from tests.builders.driving import Edges, FakeDriver
+from tests.builders.driving import Edges, FakeDriver, Nature
 from tests.builders.nameservers import NameWorld
 from tests.builders.platform import GROUP, group_policy
 from tests.builders.responders import free_port
 
 
 class World(Protocol):
-    """The edges a driver works on, as a test sees and breaks them."""
+    """The edges, or agents, that a driver works on, as a test sees and breaks them."""
 
     driver: SwitchDriver
-    forgets: bool  # an edge that restarts obeys any epoch
-    alone: bool  # an edge can be meddled with without the others
-    live_calls: int | None  # what a drain counts while the call that `answers` made goes on
+    nature: Nature
 
     def second(self) -> SwitchDriver:
         """The driver of a second controller, which knows nothing of what the first did."""
@@ -51,10 +50,12 @@ class World(Protocol):
         """Somebody sends this edge's calls to another side, past the controller, at the epoch it obeys."""
 
 
+class OtherWorld(World, Protocol):
+    async def close(self) -> None: ...
+
+
 class FakeWorld:
-    forgets = True
-    alone = True
-    live_calls = 0
+    nature = Nature(forgets=True, live_calls=0)
 
     def second(self) -> SwitchDriver:
         return FakeDriver(self.edges)
@@ -78,9 +79,7 @@ class FakeWorld:
 
 
 class KamailioWorld:
-    forgets = True
-    alone = True
-    live_calls = 1
+    nature = Nature(forgets=True, live_calls=1)
 
     def second(self) -> SwitchDriver:
         return KamailioDispatcher(self.platform.driver.group, self.platform.driver.parameters)
@@ -109,9 +108,7 @@ class KamailioWorld:
 class DemoWorld:
     """The demo's own edges, in this process: they must be to the driver what Kamailio is."""
 
-    forgets = True
-    alone = True
-    live_calls = None
+    nature = Nature(forgets=True)
 
     def second(self) -> SwitchDriver:
         return KamailioDispatcher(self.driver.group, self.driver.parameters)
@@ -168,16 +165,15 @@ class DemoWorld:
             self.edges[edge].dispatcher.set_state("a" if name == side else "d", 1, uri)
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[Callable[[Path], OtherWorld], Callable[[], str | None]]] = {
     "http": (DocumentWorld, lambda: None),
     "dns": (NameWorld, nameservers.missing),
     "haproxy": (BalancerWorld, balancers.missing),
+    "vip": (AddressWorld, addresses.missing),
 }
 
 
-@pytest.fixture(
-    params=["fake", "demo", "kamailio, fence command", "kamailio, edge rule", "http", "dns", "haproxy"]
-)
+@pytest.fixture(params=["fake", "demo", "kamailio, fence command", "kamailio, edge rule", *OTHERS])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld()
@@ -197,7 +193,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             pytest.skip(reason)
         other = builder(tmp_path)
         try:
-            for edge in ("edge1", "edge2"):
+            for edge in other.nature.points:
                 await other.start(edge)
             yield other
         finally:
@@ -223,6 +219,11 @@ async def look(world: World, side: str, epoch: int = 2) -> dict[str, Value]:
     return dict((await world.driver.perform(drive(DriverVerb.READ_BACK, side, epoch))).data)
 
 
+async def everywhere(world: World) -> set[str]:
+    """Which sides get calls."""
+    return {await world.answers(edge) for edge in world.nature.points}
+
+
 async def switch(world: World, epoch: int = 2) -> None:
     for verb in (DriverVerb.FREEZE, DriverVerb.FENCE, DriverVerb.CONFIRM_FENCE):
         await world.driver.perform(drive(verb, "primary", epoch))
@@ -235,9 +236,9 @@ async def test_it_says_who_refuses_an_old_epoch(world: World) -> None:
 
 
 async def test_a_switch_sends_every_edges_calls_to_the_target(world: World) -> None:
-    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["primary", "primary"]
+    assert await everywhere(world) == {"primary"}
     await switch(world)
-    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["backup", "backup"]
+    assert await everywhere(world) == {"backup"}
     wanted = {
         "active": "backup",
         "epoch": 2,
@@ -258,7 +259,7 @@ async def test_repeating_a_verb_changes_nothing(world: World) -> None:
     assert (await look(world, "backup"))["active"] == "backup"
     await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
     await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
-    assert await world.answers("edge1") == "backup"
+    assert await world.answers(world.nature.points[0]) == "backup"
 
 
 async def test_an_older_epoch_is_refused_and_changes_nothing(world: World) -> None:
@@ -268,7 +269,7 @@ async def test_an_older_epoch_is_refused_and_changes_nothing(world: World) -> No
             await world.driver.perform(
                 drive(verb, "primary" if verb is not DriverVerb.FENCE else "backup", 6)
             )
-    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["backup", "backup"]
+    assert await everywhere(world) == {"backup"}
     assert (await look(world, "backup", 7))["epoch"] == 7
 
 
@@ -280,7 +281,7 @@ async def test_an_old_epoch_is_refused_by_the_edge_and_not_only_by_this_process(
             await second.perform(drive(DriverVerb.REDIRECT, "primary", 6))
     finally:
         await second.close()
-    assert await world.answers("edge1") == "backup"
+    assert await world.answers(world.nature.points[0]) == "backup"
 
 
 async def test_a_fence_is_confirmed_only_while_it_stands(world: World) -> None:
@@ -288,7 +289,7 @@ async def test_a_fence_is_confirmed_only_while_it_stands(world: World) -> None:
         await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
     await world.driver.perform(drive(DriverVerb.FENCE, "primary"))
     await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
-    assert await world.answers("edge1") == "503"
+    assert await world.answers(world.nature.points[0]) == "503"
     await world.driver.perform(drive(DriverVerb.UNFENCE, "primary"))
     with pytest.raises(ActionError):
         await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "primary"))
@@ -298,52 +299,63 @@ async def test_the_way_back_restores_the_old_side(world: World) -> None:
     await switch(world)
     await world.driver.perform(drive(DriverVerb.UNFENCE, "primary", 3))
     await world.driver.perform(drive(DriverVerb.THAW, "primary", 3))
+    if world.nature.single:
+        with pytest.raises(ActionRefused):
+            await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
+        await world.driver.perform(drive(DriverVerb.FENCE, "backup", 3))
+        await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "backup", 3))
     await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
-    assert [await world.answers(edge) for edge in ("edge1", "edge2")] == ["primary", "primary"]
+    assert await everywhere(world) == {"primary"}
 
 
 async def test_a_restarted_edge_comes_up_as_it_was_left(world: World) -> None:
+    first, _ = world.nature.points
     await switch(world)
-    await world.stop("edge1")
-    await world.start("edge1")
-    assert await world.answers("edge1") == "backup"
+    await world.stop(first)
+    await world.start(first)
+    assert await world.answers(first) == "backup"
     seen = await look(world, "backup")
     assert (seen["drifted"], seen["active"]) == ("", "backup")
-    assert seen["ungated"] == ("edge1" if world.forgets else "")
+    assert seen["ungated"] == (first if world.nature.forgets else "")
     await world.driver.perform(drive(DriverVerb.REASSERT, "backup"))
     assert (await look(world, "backup"))["ungated"] == ""
 
 
 async def test_drift_is_seen_and_put_right(world: World) -> None:
+    _, second = world.nature.points
     await switch(world)
-    await world.meddle("edge2", "primary")
+    await world.meddle(second, "primary")
     seen = await look(world, "backup")
-    assert (seen["active"], seen["drifted"]) == (("", "edge2") if world.alone else ("primary", "edge1,edge2"))
+    assert (seen["active"], seen["drifted"]) == world.nature.meddled
     await world.driver.perform(drive(DriverVerb.REASSERT, "backup"))
-    assert await world.answers("edge2") == "backup"
+    assert await world.answers(second) == "backup"
     assert (await look(world, "backup"))["drifted"] == ""
 
 
 async def test_an_edge_that_is_away_is_named(world: World) -> None:
-    await world.stop("edge2")
+    _, second = world.nature.points
+    await world.stop(second)
     seen = await look(world, "primary", 1)
-    assert (seen["edges_reached"], seen["edges_total"], seen["unreachable"]) == (1, 2, "edge2")
+    assert (seen["edges_reached"], seen["edges_total"], seen["unreachable"]) == (1, 2, second)
 
 
 async def test_no_edge_at_all_can_be_read_but_not_switched(world: World) -> None:
-    for edge in ("edge1", "edge2"):
+    for edge in world.nature.points:
         await world.stop(edge)
     seen = await look(world, "primary", 1)
-    assert (seen["edges_reached"], seen["active"]) == (0, "")
+    assert (seen["edges_reached"], seen["active"]) == world.nature.unreached
     with pytest.raises(ActionError):
         await world.driver.perform(drive(DriverVerb.REDIRECT, "backup"))
 
 
-async def test_draining_sends_new_calls_to_the_other_side(world: World) -> None:
-    await world.answers("edge1")
+async def test_draining_counts_calls_and_sends_new_ones_to_the_other_side_where_both_may_have_some(
+    world: World,
+) -> None:
+    first, _ = world.nature.points
+    await world.answers(first)
     data = dict((await world.driver.perform(drive(DriverVerb.DRAIN, "primary"))).data)
-    assert await world.answers("edge1") == "backup"
-    assert data["live_calls"] == world.live_calls
+    assert await world.answers(first) == ("primary" if world.nature.single else "backup")
+    assert data["live_calls"] == world.nature.live_calls
 
 
 async def test_an_unknown_side_is_refused(world: World) -> None:
