@@ -36,7 +36,7 @@ class Shipper:
         *,
         batch: int = 500,
         first_pause: float = 0.5,
-        longest_pause: float = 60.0,
+        longest_pause: float = 5.0,
     ) -> None:
         self._journal = journal
         self._archive = archive

@@ -183,7 +183,7 @@ async def test_several_nodes_make_the_tables_at_the_same_time(postgres: Postgres
 
 @pytest.mark.postgresql
 async def test_postgresql_away_delays_nothing_and_loses_nothing(postgres: Postgres) -> None:
-    """Stopped for a while in the middle of a stream of facts, and once more while it is frozen."""
+    """Stopped for a while in the middle of a stream of facts."""
     await emptied(postgres.url)
     journal = MemoryJournal("a")
     await journal.open()

@@ -8,6 +8,7 @@ import pytest
 from controller.model.chain import beginning, link
 from controller.stores.shipping import Shipper
 from tests.builders.archives import MemoryArchive
+from tests.builders.holding import VirtualLoop, in_virtual_time
 from tests.builders.journals import MemoryJournal, note
 
 
@@ -92,3 +93,25 @@ async def test_another_history_in_the_archive_stops_shipping(journal: MemoryJour
     assert "does not follow" in str(ship.stopped_by)
     assert len(archive.kept) == 2
     await ship.close()
+
+
+def test_after_a_long_outage_it_goes_on_within_the_longest_pause() -> None:
+    """As it runs in a controller: an hour of trying in vain has not made it patient."""
+
+    async def work(loop: VirtualLoop) -> None:
+        journal, archive = MemoryJournal("here"), MemoryArchive()
+        await journal.open()
+        archive.down = True
+        ship = Shipper(journal, archive, "here")
+        ship.start(0)
+        await journal.record([note("x")])
+        ship.notice(1)
+        await asyncio.sleep(3600.0)
+        assert archive.calls < 3600 / 2, "nor has it hammered at it"
+        archive.down, began = False, loop.time()
+        while ship.waiting:
+            await asyncio.sleep(0.01)
+        assert loop.time() - began < 5.0 + 0.5 + 0.05
+        await ship.close()
+
+    in_virtual_time(work)
