@@ -15,6 +15,7 @@ from typing import Protocol
 from controller.actions.points import Point, Seen, Unreachable, admitted
 from controller.model.errors import ActionError
 from controller.model.moments import Values
+from controller.ports import ActionOutcome
 
 PAUSE = 0.05
 """Seconds between two looks at a registration that was asked for: the carrier answers when it does."""
@@ -65,6 +66,19 @@ class Exchange(Protocol):
         """Take a pause back. Idempotent."""
 
     async def close(self) -> None: ...
+
+
+async def reached(exchange: Exchange, wanted: TrunkState) -> ActionOutcome:
+    """Once the one trunk that `exchange` knows is in that state, however long the carrier takes: whoever waits sets the
+    limit. Raises ActionError when there is no such trunk, and as `look`."""
+    while True:
+        view = await exchange.look()
+        ((state, word),) = view.trunks.values()
+        if state is wanted:
+            return ActionOutcome(message=view.told, data=(("status", word),))
+        if state is TrunkState.UNKNOWN_NAME:
+            raise ActionError(f"{view.told}: no such trunk")
+        await asyncio.sleep(PAUSE)
 
 
 class TrunkRouting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
@@ -13,12 +12,10 @@ from controller.actions.asterisk.parameters import ManagerParameters
 from controller.actions.asterisk.session import number
 from controller.actions.calls import validated
 from controller.actions.fields import Line, Strict
-from controller.actions.trunks import TrunkState
+from controller.actions.trunks import TrunkState, reached
 from controller.model.commands import RunAction
 from controller.model.errors import ActionError
 from controller.ports import ActionOutcome
-
-PAUSE = 0.05
 
 
 class AsteriskAction:
@@ -86,10 +83,10 @@ class AsteriskAction:
                 return ActionOutcome(data=(("calls", await exchange.calls()),))
             case "register":
                 await exchange.register(call.name)
-                return await self._reached(exchange, TrunkState.REGISTERED)
+                return await reached(exchange, TrunkState.REGISTERED)
             case "unregister":
                 await exchange.unregister(call.name)
-                return await self._reached(exchange, TrunkState.WITHDRAWN)
+                return await reached(exchange, TrunkState.WITHDRAWN)
             case "maintenance_on" | "maintenance_off":
                 state = call.verb.removeprefix("maintenance_")
                 await exchange.manager.change(
@@ -98,17 +95,6 @@ class AsteriskAction:
                 return ActionOutcome(message=f"maintenance of {call.name} is {state}")
             case "queue_pause" | "queue_unpause":
                 return await self._paused(exchange, call)
-
-    async def _reached(self, exchange: AsteriskExchange, wanted: TrunkState) -> ActionOutcome:
-        """Within the action's own deadline, which cuts it off."""
-        while True:
-            view = await exchange.look()
-            ((state, word),) = view.trunks.values()
-            if state is wanted:
-                return ActionOutcome(message=view.told, data=(("status", word),))
-            if state is TrunkState.UNKNOWN_NAME:
-                raise ActionError(f"{view.told}: no such trunk")
-            await asyncio.sleep(PAUSE)
 
     async def _paused(self, exchange: AsteriskExchange, call: Parameters) -> ActionOutcome:
         fields = [("Interface", call.name), ("Paused", "true" if call.verb == "queue_pause" else "false")]

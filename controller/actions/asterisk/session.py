@@ -10,6 +10,7 @@ from typing import Self
 
 from controller.actions.asterisk.ami import AmiError, Message, Parser, encoded
 from controller.actions.asterisk.parameters import ManagerParameters
+from controller.actions.kept import Kept
 from controller.actions.points import Nonsense, Unreachable
 from controller.model.errors import ActionError, ActionRefused, ActionUnknown
 
@@ -104,26 +105,11 @@ class Manager:
 
     def __init__(self, parameters: ManagerParameters) -> None:
         self._parameters = parameters
-        self._session: Session | None = None
-        self._reading = asyncio.Lock()
+        self._reading = Kept(lambda: Session.open(parameters))
 
     async def read(self, action: str, *fields: tuple[str, str], listed: bool = False) -> list[Message]:
         """The response, or the events of a list. Raises Unreachable, ActionRefused."""
-        async with self._reading:
-            if self._session is not None:
-                try:
-                    return await self._said(self._session, action, fields, listed=listed)
-                except ActionUnknown:
-                    self._forget()
-            self._session = await Session.open(self._parameters)
-            try:
-                return await self._said(self._session, action, fields, listed=listed)
-            except ActionUnknown as error:
-                self._forget()
-                raise Unreachable(str(error)) from error
-            except BaseException:
-                self._forget()
-                raise
+        return await self._reading.ask(lambda session: self._said(session, action, fields, listed=listed))
 
     async def change(self, action: str, *fields: tuple[str, str]) -> Message:
         """Raises Unreachable (nothing was sent), ActionRefused, ActionUnknown (no answer)."""
@@ -134,7 +120,7 @@ class Manager:
             session.close()
 
     async def close(self) -> None:
-        self._forget()
+        self._reading.close()
 
     async def _said(
         self, session: Session, action: str, fields: tuple[tuple[str, str], ...], *, listed: bool
@@ -150,11 +136,6 @@ class Manager:
             raise ActionUnknown(f"{session.place}: {action}: {error}") from error
         except (OSError, EOFError, TimeoutError) as error:
             raise ActionUnknown(f"{session.place}: no answer to {action}: {_told(error)}") from error
-
-    def _forget(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
 
 def number(message: Message, name: str) -> int:

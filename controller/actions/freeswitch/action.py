@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
@@ -12,12 +11,11 @@ from controller.actions.calls import validated
 from controller.actions.fields import Strict
 from controller.actions.freeswitch.exchange import FreeswitchExchange
 from controller.actions.freeswitch.parameters import GatewayParameters, SocketParameters
-from controller.actions.trunks import TrunkState
+from controller.actions.trunks import TrunkState, reached
 from controller.model.commands import RunAction
 from controller.model.errors import ActionError
 from controller.ports import ActionOutcome
 
-PAUSE = 0.05
 STOP_SHARE = 0.8
 """Of the action's timeout, spent on waiting for the last call: the rest is for saying that it still goes on."""
 
@@ -82,21 +80,10 @@ class FreeswitchAction:
                 return ActionOutcome(data=(("recovered", await exchange.recover()),))
             case "register":
                 await exchange.register(call.gateway)
-                return await self._reached(exchange, TrunkState.REGISTERED)
+                return await reached(exchange, TrunkState.REGISTERED)
             case "unregister":
                 await exchange.unregister(call.gateway)
-                return await self._reached(exchange, TrunkState.WITHDRAWN)
+                return await reached(exchange, TrunkState.WITHDRAWN)
             case "kill_gateway":
                 await exchange.switch.change(f"sofia profile {call.profile} killgw {call.gateway}")
-                return await self._reached(exchange, TrunkState.UNKNOWN_NAME)
-
-    async def _reached(self, exchange: FreeswitchExchange, wanted: TrunkState) -> ActionOutcome:
-        """Within the action's own deadline, which cuts it off."""
-        while True:
-            view = await exchange.look()
-            ((state, word),) = view.trunks.values()
-            if state is wanted:
-                return ActionOutcome(message=view.told, data=(("status", word),))
-            if state is TrunkState.UNKNOWN_NAME:
-                raise ActionError(f"{view.told}: no such gateway")
-            await asyncio.sleep(PAUSE)
+                return await reached(exchange, TrunkState.UNKNOWN_NAME)

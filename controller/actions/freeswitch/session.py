@@ -13,6 +13,7 @@ from typing import Self
 
 from controller.actions.freeswitch.esl import EslError, Frame, Parser, encoded
 from controller.actions.freeswitch.parameters import SocketParameters
+from controller.actions.kept import Kept
 from controller.actions.points import Unreachable
 from controller.model.errors import ActionError, ActionRefused, ActionUnknown
 
@@ -113,26 +114,11 @@ class Switch:
 
     def __init__(self, parameters: SocketParameters) -> None:
         self._parameters = parameters
-        self._session: Session | None = None
-        self._reading = asyncio.Lock()
+        self._reading = Kept(lambda: Session.open(parameters))
 
     async def read(self, command: str) -> str:
         """What it printed. Raises Unreachable, ActionRefused."""
-        async with self._reading:
-            if self._session is not None:
-                try:
-                    return await self._said(self._session, command)
-                except ActionUnknown:
-                    self._forget()
-            self._session = await Session.open(self._parameters)
-            try:
-                return await self._said(self._session, command)
-            except ActionUnknown as error:
-                self._forget()
-                raise Unreachable(str(error)) from error
-            except BaseException:
-                self._forget()
-                raise
+        return await self._reading.ask(lambda session: self._said(session, command))
 
     async def change(self, command: str) -> str:
         """Raises Unreachable (nothing was sent), ActionRefused (its words: -ERR, -USAGE, Invalid ...), ActionUnknown."""
@@ -168,7 +154,7 @@ class Switch:
             session.close()
 
     async def close(self) -> None:
-        self._forget()
+        self._reading.close()
 
     async def _said(self, session: Session, command: str) -> str:
         try:
@@ -178,11 +164,6 @@ class Switch:
             raise ActionError(f"{session.place}: it can't be sent: {error}") from error
         except (OSError, EOFError, TimeoutError, EslError) as error:
             raise ActionUnknown(f"{session.place}: no answer to {command}: {_told(error)}") from error
-
-    def _forget(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
 
 def _told(error: BaseException) -> str:
