@@ -136,7 +136,6 @@ _AUDIO: Mapping[str, Text] = {
     "in": Text(zh="听不到来向", en="nothing comes in"),
     "out": Text(zh="听不到去向", en="nothing goes out"),
     "both": Text(zh="双向均无声", en="silent both ways"),
-    "not measured": Text(zh="未测得", en="not measured"),
 }
 
 _SENTENCES: Sequence[tuple[re.Pattern[str], Text]] = tuple(
