@@ -34,6 +34,10 @@ _STALE_TOKEN: Final = (
 )
 
 
+_NAMED: Final = "CommonName of client"
+"""So begins what the gateway says to every request under such a certificate while access control is on (etcd, embed/serve.go)."""
+
+
 class Refused(CoordinationError):
     """The server said no, and did nothing."""
 
@@ -202,6 +206,8 @@ class Member:
         except (ValueError, AttributeError, TypeError):
             code, message = 0, text.strip()[:200]
         words = f"etcd {self.endpoint}: {message or f'HTTP {status}'}"
+        if _NAMED in message:
+            words += "; with user and password it takes a client certificate without a common name"
         if code in _REFUSED or (not code and status in (400, 401, 403, 404)):
             return Refused(words)
         return CoordinationUnknown(words)

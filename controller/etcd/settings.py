@@ -15,7 +15,8 @@ class EtcdSettings(NamedTuple):
     `accept_old`: servers whose leases can't be trusted after a pause, explicitly.
 
     A client certificate proves who connects, and no more: the gateway does not take a user's name from it (etcd, "TLS
-    guide", notes on the gateway). With etcd's own access control on, `user` and `password` are needed besides.
+    guide", notes on the gateway). With etcd's own access control on, `user` and `password` are needed besides, and the
+    certificate must have no common name: the gateway refuses every request under one that has.
     """
 
     endpoints: tuple[str, ...]

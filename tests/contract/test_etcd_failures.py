@@ -13,8 +13,13 @@ from pathlib import Path
 import pytest
 import trustme
 
+from controller.agent.coordination import Beat
+from controller.agent.settings import AgentSettings
+from controller.agent.settings import EtcdSettings as AgentEtcdSettings
+from controller.agent.store import EtcdCoordination as AgentCoordination
 from controller.etcd.client import EtcdClient, EtcdSettings
 from controller.etcd.transactions import changed_at, delete, put
+from controller.leases.etcd.bundle import EtcdCoordination
 from controller.leases.etcd.pin import Adoption
 from controller.leases.etcd.sightings import EtcdSightings
 from controller.model.errors import (
@@ -426,39 +431,67 @@ async def test_user_and_password(tmp_path: Path, clients: list[EtcdClient]) -> N
         etcd.close()
 
 
-async def test_tls_both_ways(tmp_path: Path, clients: list[EtcdClient]) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    for name in ("server", "client"):
-        issued = authority.issue_cert("127.0.0.1", common_name=name)
-        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
-        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
-    etcd = Etcd(
-        tmp_path,
-        extra=(
-            "--cert-file", str(tmp_path / "server.pem"), "--key-file", str(tmp_path / "server.key"),
-            "--trusted-ca-file", str(tmp_path / "ca.pem"), "--client-cert-auth",
-        ),
-    )  # fmt: skip
-    etcd.start()
-    try:
-        trusted = EtcdSettings(
+class Certificates:
+    """Of one authority: a server's, with which clients must show theirs, and two clients', one with a common name."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(directory / "ca.pem")
+        for name in ("server", "named", "client"):
+            issued = authority.issue_cert("127.0.0.1", common_name=None if name == "client" else name)
+            issued.private_key_pem.write_to_path(directory / f"{name}.key")
+            issued.cert_chain_pems[0].write_to_path(directory / f"{name}.pem")
+
+    @property
+    def server(self) -> tuple[str, ...]:
+        return (
+            "--cert-file", str(self._directory / "server.pem"), "--key-file", str(self._directory / "server.key"),
+            "--trusted-ca-file", str(self._directory / "ca.pem"), "--client-cert-auth",
+        )  # fmt: skip
+
+    @property
+    def control(self) -> tuple[str, ...]:
+        return (
+            "--cacert", str(self._directory / "ca.pem"),
+            "--cert", str(self._directory / "client.pem"), "--key", str(self._directory / "client.key"),
+        )  # fmt: skip
+
+    def trusted(self, etcd: Etcd, name: str = "client") -> EtcdSettings:
+        return EtcdSettings(
             endpoints=etcd.urls,
             timeout=2.0,
-            authority=tmp_path / "ca.pem",
-            certificate=tmp_path / "client.pem",
-            key=tmp_path / "client.key",
+            authority=self._directory / "ca.pem",
+            certificate=self._directory / f"{name}.pem",
+            key=self._directory / f"{name}.key",
             accept_old=True,
         )
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+async def leads(client: EtcdClient) -> None:
+    """It listens before it has a leader."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await client.check()
+                return
+            except CoordinationError:
+                await asyncio.sleep(0.1)
+
+
+async def test_tls_both_ways(tmp_path: Path, clients: list[EtcdClient], certificates: Certificates) -> None:
+    etcd = Etcd(tmp_path, extra=certificates.server)
+    etcd.start()
+    try:
+        trusted = certificates.trusted(etcd, "named")
         client = EtcdClient(trusted)
         clients.append(client)
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await client.check()
-                    break
-                except CoordinationError:  # it listens before it has a leader
-                    await asyncio.sleep(0.1)
+        await leads(client)
         for settings in (
             trusted._replace(certificate=None, key=None),
             EtcdSettings(endpoints=etcd.urls, timeout=2.0, accept_old=True),
@@ -470,6 +503,100 @@ async def test_tls_both_ways(tmp_path: Path, clients: list[EtcdClient]) -> None:
         with pytest.raises(CoordinationError, match="TLS files"):
             EtcdClient(trusted._replace(key=tmp_path / "nowhere.key"))
     finally:
+        etcd.close()
+
+
+async def test_tls_with_user_and_password_and_no_more_than_its_own_prefix(
+    tmp_path: Path, clients: list[EtcdClient], certificates: Certificates
+) -> None:
+    """As a careful site runs it: a controller and an agent lead, write, hold and watch under a role that has their prefix."""
+    etcd = Etcd(tmp_path, extra=certificates.server)
+    etcd.start()
+    trusted = certificates.trusted(etcd)
+    anybody = EtcdClient(trusted)
+    clients.append(anybody)
+    coordination = EtcdCoordination(
+        trusted._replace(user="thirdring", password="secret"),
+        PLACES,
+        "a",
+        lifetime=60,
+        pin=tmp_path / "a.pin",
+    )
+    (tmp_path / "password").write_text("secret\n")
+    agent = AgentCoordination(
+        AgentSettings.model_construct(
+            cluster=PLACES.cluster,
+            etcd=AgentEtcdSettings(
+                endpoints=etcd.urls,
+                authority=trusted.authority,
+                certificate=trusted.certificate,
+                key=trusted.key,
+                user="thirdring",
+                password_file=tmp_path / "password",
+                accept_old_etcd=True,
+            ),
+        )
+    )
+    try:
+        await leads(anybody)
+        for arguments in (
+            ("user", "add", "root:root"),
+            ("user", "grant-role", "root", "root"),
+            ("role", "add", "thirdring"),
+            ("role", "grant-permission", "thirdring", "--prefix=true", "readwrite", PLACES.root),
+            ("user", "add", "thirdring:secret"),
+            ("user", "grant-role", "thirdring", "thirdring"),
+            ("auth", "enable"),
+        ):
+            await asyncio.to_thread(control, etcd, *certificates.control, *arguments)
+
+        with pytest.raises(CoordinationError, match="user name is empty"):
+            await anybody.get(PLACES.leader)  # the certificate alone is nobody's name
+        named = EtcdClient(certificates.trusted(etcd, "named")._replace(user="thirdring", password="secret"))
+        clients.append(named)
+        with pytest.raises(CoordinationError, match="certificate without a common name"):
+            await named.get(PLACES.leader)  # and the gateway takes none that has one
+        wrong = EtcdClient(trusted._replace(user="thirdring", password="guess"))
+        clients.append(wrong)
+        with pytest.raises(CoordinationError, match="authentication failed"):
+            await wrong.get(PLACES.leader)
+        bare = EtcdClient(
+            EtcdSettings(endpoints=etcd.urls, user="thirdring", password="secret", accept_old=True)
+        )
+        clients.append(bare)
+        with pytest.raises(CoordinationError):
+            await bare.get(PLACES.leader)  # nor is the password enough
+
+        await coordination.open()
+        assert await coordination.lease.acquire() is not None
+        revision = await coordination.register.write({"group/calls": b"1"}, {"group/calls": 0})
+        assert await coordination.register.read() == {"group/calls": (b"1", revision)}
+        grant = await coordination.grants.open_grant("calls", "primary", 1)
+        held = await agent.read("calls")
+        assert held is not None and (held.holder, held.revision) == ("primary", grant.revision)
+        assert await agent.beat("calls", held, Beat("agent", "boot", 1)) == held
+        _, heartbeat = await coordination.grants.read("calls")
+        assert heartbeat is not None and heartbeat.agent == "agent"
+        assert agent.store == coordination.store
+        sightings = EtcdSightings(wrong, PLACES, "b")
+        with pytest.raises(CoordinationError, match="authentication failed"):
+            await sightings.publish(Sighting("b", "rack", 1, 0, 0.0, {}))
+
+        mine = EtcdClient(trusted._replace(user="thirdring", password="secret"))
+        clients.append(mine)
+        with pytest.raises(CoordinationError, match="permission denied"):
+            await mine.transact([], [put("/elsewhere", b"1")])
+        waiting = asyncio.create_task(anext(agent.watch("calls")))  # type: ignore[call-overload]
+        assert await asyncio.wait_for(waiting, 5) == held
+
+        etcd.members[0].kill()  # tokens are kept in memory only
+        await asyncio.to_thread(etcd.start)
+        await leads(mine)
+        assert await coordination.lease.acquire() is not None
+        assert await agent.beat("calls", held, Beat("agent", "boot", 2)) == held
+    finally:
+        await agent.close()
+        await coordination.close()
         etcd.close()
 
 
