@@ -31,18 +31,26 @@ def call_rate(samples: Sequence[CallSample]) -> float | None:
     return sum(item.total for item in samples[1:]) / (samples[-1].at - samples[0].at)
 
 
-class CallTally(NamedTuple):
-    """The sum of an incident's samples, not durable. `partial`: begun after the incident (a restart).
+class CallCount(NamedTuple):
+    """The sum of an incident's samples, durable with it from its mitigation on. `partial`: some were missed (a restart).
 
-    `baseline`: calls per second before the onset; None when too little was seen of it. `due`: when what timed out after
-    the mitigation is in, monotonic; None before it, and once that was recorded.
+    `baseline`: calls per second before the onset; None when too little was seen of it. `settled`: what timed out after
+    the mitigation is in.
     """
 
-    group: str
     total: int = 0
     failed: int = 0
     answered_aside: int = 0
     polls: int = 0
     partial: bool = False
     baseline: float | None = None
+    settled: bool = False
+
+
+class CallTally(NamedTuple):
+    """An incident's count as it goes on, not durable. `due`: when what timed out after the mitigation is in, monotonic;
+    None before it, and once that was recorded."""
+
+    group: str
+    so_far: CallCount = CallCount()
     due: float | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from controller.model.calls import CallCount
 from controller.model.faults import FaultKind, Grade, Impact, Severity, Urgency
 from controller.model.moments import Values
 
@@ -53,6 +54,7 @@ class Incident:
     merged_into: str = ""
     commander: str = ""
     runs: tuple[str, ...] = ()
+    calls: CallCount | None = None  # as counted at its mitigation, and again when the last timeouts were in
     quiet_since: float | None = field(default=None, metadata={"monotonic": True})
 
     @property

@@ -109,8 +109,8 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
         "; {0} attempts were served by the other side and can't be matched one by one, hence the range",
     ),
     "from_restart": (
-        "；控制器中途重启，仅为重启后的计数",
-        "; the controller restarted meanwhile: counted from then on only",
+        "；控制器中途重启，重启期间及之前的部分可能未计入",
+        "; the controller restarted meanwhile: some from before it may be missing",
     ),
     "from_so_far": (
         "；迄今为止，影响消除后才超时的呼叫尚未计入",

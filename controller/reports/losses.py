@@ -23,7 +23,7 @@ class CallsLost:
     """Calls lost to callers, between `low` and `high`; both None when unknown.
 
     `attempts`: INVITEs the edges handled meanwhile, `aside` of them served by the side that was not active. `partial`:
-    counted from a restart on. `so_far`: the last timeouts are not in yet. `rate`: calls per second before the onset.
+    some were missed in a restart. `so_far`: the last timeouts are not in yet. `rate`: calls per second before the onset.
     """
 
     source: Source

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from controller.model.calls import CallSample, CallTally, call_rate
+from controller.model.calls import CallCount, CallSample, CallTally, call_rate
 from controller.model.events import Event, IncidentChanged, LeadershipTaken, Measured, Started
 from controller.model.incidents import Incident, IncidentState
 from controller.model.moments import Moment, Values
@@ -38,7 +38,7 @@ def count(state: State, event: Event, policy: Policy) -> State:
         case IncidentChanged():
             return _changed(state, event)
         case Started() | LeadershipTaken():
-            return _restarted(state)
+            return _restarted(state, event.at)
         case _:
             return state
 
@@ -47,20 +47,26 @@ def calls_lost(state: State, incident: str) -> Values:
     """What to record when an incident is mitigated or resolved: calls_source "edge" with calls_failed, calls_total
     (attempts), calls_answered_aside and calls_partial; "baseline" with the rate alone when no edge was read during it;
     empty when nothing is known. calls_baseline is in calls per second."""
-    tally = state.call_tallies.get(incident)
-    if tally is None:
+    found = counted(state, incident)
+    if found is None:
         return ()
-    rate: Values = () if tally.baseline is None else (("calls_baseline", round(tally.baseline, 3)),)
-    if tally.polls:
+    rate: Values = () if found.baseline is None else (("calls_baseline", round(found.baseline, 3)),)
+    if found.polls:
         return (
             ("calls_source", "edge"),
-            ("calls_failed", tally.failed),
-            ("calls_total", tally.total),
-            ("calls_answered_aside", tally.answered_aside),
-            ("calls_partial", tally.partial),
+            ("calls_failed", found.failed),
+            ("calls_total", found.total),
+            ("calls_answered_aside", found.answered_aside),
+            ("calls_partial", found.partial),
             *rate,
         )
     return (("calls_source", "baseline"), *rate) if rate else ()
+
+
+def counted(state: State, incident: str) -> CallCount | None:
+    """What its incident is to keep of it; None when nothing was counted."""
+    tally = state.call_tallies.get(incident)
+    return None if tally is None else tally.so_far
 
 
 def counted_at(state: State) -> float | None:
@@ -76,7 +82,8 @@ def settled(state: State, now: float) -> tuple[State, tuple[str, ...]]:
         if tally.due is not None and now >= tally.due
     )
     for name in names:
-        state = _keep(state, name, state.call_tallies[name]._replace(due=None))
+        tally = state.call_tallies[name]
+        state = _keep(state, name, tally._replace(due=None, so_far=tally.so_far._replace(settled=True)))
     return state, names
 
 
@@ -133,10 +140,10 @@ def _changed(state: State, event: IncidentChanged) -> State:
     tally = state.call_tallies.get(event.incident)
     if tally is not None:
         if incident.state is not IncidentState.MITIGATED:
-            return _keep(state, incident.id, tally._replace(due=None)) if tally.due is not None else state
-        over = event.at.wall - incident.mitigated_wall
-        if tally.due is None and over < GRACE:
-            return _keep(state, incident.id, tally._replace(due=event.at.mono + GRACE - max(0.0, over)))
+            going_on = tally._replace(due=None, so_far=tally.so_far._replace(settled=False))
+            return _keep(state, incident.id, going_on) if going_on != tally else state
+        if tally.due is None and event.at.wall - incident.mitigated_wall < GRACE:
+            return _keep(state, incident.id, tally._replace(due=_due(incident, event.at)))
         return state
     if not incident.group or incident.mitigated_wall:
         return state
@@ -147,18 +154,33 @@ def _opened(state: State, incident: Incident, at: Moment) -> CallTally:
     onset = incident.onset_earliest_wall or incident.opened_wall
     since = at.mono - max(0.0, at.wall - onset)
     samples = state.call_samples.get(incident.group, ())
-    tally = CallTally(group=incident.group, baseline=call_rate([item for item in samples if item.at < since]))
+    before = call_rate([item for item in samples if item.at < since])
+    tally = CallTally(group=incident.group, so_far=CallCount(baseline=before))
     for sample in samples:
         if sample.at >= since:
             tally = _add(tally, sample)
     return tally
 
 
-def _restarted(state: State) -> State:
-    """What was counted is gone; what is counted from here is a part."""
+def _due(incident: Incident, at: Moment) -> float:
+    """When the last timeouts of what is mitigated are in, monotonic."""
+    return at.mono + GRACE - min(GRACE, max(0.0, at.wall - incident.mitigated_wall))
+
+
+def _restarted(state: State, at: Moment) -> State:
+    """What was counted is gone, but for what the mitigation kept; until that is settled, what is counted is a part."""
     for incident in state.incidents.values():
-        if incident.open and incident.group and not incident.mitigated_wall:
-            state = _keep(state, incident.id, CallTally(group=incident.group, partial=True))
+        if not incident.open or not incident.group:
+            continue
+        if not incident.mitigated_wall:
+            part = (incident.calls or CallCount())._replace(partial=True, settled=False)
+            state = _keep(state, incident.id, CallTally(group=incident.group, so_far=part))
+        elif incident.calls is not None and incident.calls.settled:
+            state = _keep(state, incident.id, CallTally(group=incident.group, so_far=incident.calls))
+        elif incident.calls is not None:
+            part = incident.calls._replace(partial=True)
+            tally = CallTally(group=incident.group, so_far=part, due=_due(incident, at))
+            state = _keep(state, incident.id, tally)
     return state
 
 
@@ -173,11 +195,14 @@ def _sum(at: float, samples: Iterable[CallSample]) -> CallSample:
 
 
 def _add(tally: CallTally, sample: CallSample) -> CallTally:
+    before = tally.so_far
     return tally._replace(
-        total=tally.total + sample.total,
-        failed=tally.failed + sample.failed,
-        answered_aside=tally.answered_aside + sample.answered_aside,
-        polls=tally.polls + 1,
+        so_far=before._replace(
+            total=before.total + sample.total,
+            failed=before.failed + sample.failed,
+            answered_aside=before.answered_aside + sample.answered_aside,
+            polls=before.polls + 1,
+        )
     )
 
 

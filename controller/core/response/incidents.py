@@ -163,7 +163,12 @@ def _another_name(state: State, cleared: Fault) -> bool:
 
 
 def _mitigate(draft: Draft, incident: Incident, why: str, by: str = "") -> None:
-    mitigated = replace(incident, state=IncidentState.MITIGATED, mitigated_wall=draft.at.wall)
+    mitigated = replace(
+        incident,
+        state=IncidentState.MITIGATED,
+        mitigated_wall=draft.at.wall,
+        calls=impact.counted(draft.state, incident.id),
+    )
     data: Values = (("reason", why), *impact.calls_lost(draft.state, incident.id))
     change(draft, FactKind.INCIDENT_MITIGATED, mitigated, data, actor=by)
 
@@ -330,12 +335,11 @@ def _updated(draft: Draft, event: OperatorUpdatedIncident) -> None:
 
 
 def _timer(draft: Draft) -> None:
-    draft.state, counted = impact.settled(draft.state, draft.at.mono)
-    for name in counted:
-        drill = draft.state.incidents[name].drill
-        data = impact.calls_lost(draft.state, name)
-        if data:
-            draft.record(FactKind.CALLS_COUNTED, name, data=data, incident=name, drill=drill)
+    draft.state, settled = impact.settled(draft.state, draft.at.mono)
+    for name in settled:
+        if data := impact.calls_lost(draft.state, name):
+            counted = replace(draft.state.incidents[name], calls=impact.counted(draft.state, name))
+            change(draft, FactKind.CALLS_COUNTED, counted, data, quietly=True)
     for incident in tuple(_open(draft.state)):
         quiet = incident.quiet_since
         if quiet is None or draft.at.mono < quiet + _quiet_for(incident, draft.policy):

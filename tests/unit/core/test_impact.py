@@ -7,8 +7,18 @@ from immutables import Map
 
 from controller.core.response import incidents
 from controller.core.response.impact import GRACE, HORIZON, calls_lost, count
-from controller.model.events import IncidentChanged, Measured, Started, TimerFired
-from controller.model.facts import FactKind
+from controller.core.step import step, wake_at
+from controller.engine.recovery import restore
+from controller.model.encoding import decode_aggregate, encode_aggregate
+from controller.model.events import (
+    Event,
+    IncidentChanged,
+    Measured,
+    OperatorUpdatedIncident,
+    Started,
+    TimerFired,
+)
+from controller.model.facts import Aggregate, Fact, FactKind, aggregate_key
 from controller.model.groups import Group
 from controller.model.health import Outcome, RungKey
 from controller.model.incidents import IncidentState
@@ -38,7 +48,10 @@ POLICY = policy(
             name: Component(name=name, kind=ComponentKind.EDGE, title=TITLE)
             for name in ("edge1", "edge2", "other")
         }
-        | {"primary": Component(name="primary", kind=ComponentKind.PLATFORM, title=TITLE)}
+        | {
+            name: Component(name=name, kind=ComponentKind.PLATFORM, title=TITLE)
+            for name in ("primary", "backup")
+        }
     ),
 )
 
@@ -172,3 +185,87 @@ def test_an_incident_that_came_again_is_not_counted_for_good() -> None:
     tape.change(3.0, mitigated_wall=EPOCH + 3.0, state=IncidentState.MITIGATED)
     tape.change(5.0, mitigated_wall=0.0, state=IncidentState.OPEN)
     assert incidents.wake_at(tape.state, POLICY) is None
+
+
+class Restarting:
+    """A whole node whose switch ended an outage at mono 3, and that is killed after it: what is left is its record."""
+
+    def __init__(self) -> None:
+        tape = Tape()
+        tape.change(1.0, opened=True)
+        tape.poll(2.0, primary_invites=4, primary_failures=4)
+        self.record: dict[str, Aggregate] = {}
+        self.facts: list[Fact] = []
+        self.state = replace(tape.state, groups=Map({"main": Group(name="main", active="backup")}))
+        self.fold(
+            OperatorUpdatedIncident(at=Moment(3.0, EPOCH + 3.0), incident="INC-0001", by="li", mitigated=True)
+        )
+
+    def fold(self, event: Event) -> None:
+        decision = step(self.state, event, POLICY)
+        self.state = decision.state
+        self.facts.extend(decision.facts)
+        for fact in decision.facts:
+            self.record.update({aggregate_key(changed): changed for changed in fact.changed})
+
+    def killed(self, wall: float) -> None:
+        """Started again that many seconds after EPOCH, its monotonic clock from 100."""
+        kept = [decode_aggregate(encode_aggregate(aggregate)) for aggregate in self.record.values()]
+        now = Moment(100.0, EPOCH + wall)
+        self.state = restore("n1", [aggregate for aggregate in kept if aggregate is not None], POLICY, now)
+        self.state = replace(self.state, groups=Map({"main": Group(name="main", active="backup")}))
+        self.facts = []
+        self.fold(Started(at=now, node="n1", recovered=True))
+
+    def poll(self, mono: float, wall: float, **values: int) -> None:
+        self.fold(
+            Measured(
+                at=Moment(mono, EPOCH + wall),
+                vantage="n1",
+                key=RungKey("edge1", "edge"),
+                outcome=Outcome.UP,
+                up=True,
+                values=tuple((name.replace("_", "."), value) for name, value in values.items()),
+            )
+        )
+
+    def wait(self, mono: float, wall: float) -> None:
+        """Every deadline until then."""
+        while (due := wake_at(self.state, POLICY)) is not None and due <= mono:
+            self.fold(TimerFired(at=Moment(due, EPOCH + wall - (mono - due))))
+
+    def counted(self) -> list[dict[str, object]]:
+        return [dict(fact.data) for fact in self.facts if fact.kind is FactKind.CALLS_COUNTED]
+
+
+def test_a_restart_within_the_grace_goes_on_counting_and_says_that_it_is_a_part() -> None:
+    node = Restarting()
+    node.killed(5.0)
+    node.poll(101.0, 6.0, primary_invites=7, primary_timeouts=7)
+    node.wait(107.9, 12.9)
+    assert node.counted() == []
+    node.wait(108.1, 13.1)
+    (counted,) = node.counted()
+    assert (counted["calls_source"], counted["calls_failed"], counted["calls_partial"]) == ("edge", 11, True)
+
+
+def test_a_restart_that_outlasts_the_grace_records_what_was_counted_before_it() -> None:
+    node = Restarting()
+    node.killed(60.0)
+    node.poll(100.1, 60.1, primary_invites=9, primary_timeouts=9)
+    node.wait(101.0, 61.0)
+    (counted,) = node.counted()
+    assert (counted["calls_failed"], counted["calls_partial"]) == (4, True)
+
+
+def test_what_was_settled_before_a_restart_is_whole_and_not_recorded_again() -> None:
+    node = Restarting()
+    node.poll(4.0, 4.0, primary_invites=7, primary_timeouts=7)
+    node.wait(13.5, 13.5)
+    (counted,) = node.counted()
+    assert (counted["calls_failed"], counted["calls_partial"]) == (11, False)
+    node.killed(15.0)
+    node.wait(120.0, 35.0)
+    assert node.counted() == []
+    lost = dict(calls_lost(node.state, "INC-0001"))
+    assert (lost["calls_failed"], lost["calls_partial"]) == (11, False)
