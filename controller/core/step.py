@@ -12,7 +12,8 @@ commit, so that one event from outside is one commit with everything that follow
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from controller.core import drills, retirement
@@ -78,10 +79,19 @@ def step(state: State, event: Event, policy: Policy) -> Decision:
             recorded.extend(decision.facts)
             commands.extend(decision.commands)
             queue.extend(decision.events)
-    leaving = tuple(
+    return Decision(state=state, facts=tuple(recorded), commands=leaving(state, commands))
+
+
+def committing(state: State) -> State:
+    """The state a commit begins with: what was decided before it has left. Several events may be folded into it."""
+    return replace(state, undispatched=frozenset()) if state.undispatched else state
+
+
+def leaving(state: State, commands: Iterable[Command]) -> tuple[Command, ...]:
+    """Those of a commit's commands that go out, once all its events are folded: a page may have made up for another."""
+    return tuple(
         command for command in commands if not (isinstance(command, Notify) and superseded(state, command))
     )
-    return Decision(state=state, facts=tuple(recorded), commands=leaving)
 
 
 def wake_at(state: State, policy: Policy) -> float | None:

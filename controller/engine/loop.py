@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from controller.core.step import step, wake_at
+from controller.core.step import committing, leaving, step, wake_at
 from controller.engine.dispatch import Dispatcher
 from controller.engine.recovery import restore, succeeded, succession
 from controller.engine.replication import Replica
@@ -193,7 +193,7 @@ class Engine:
 
     async def _fold(self) -> None:
         began = self._clock.now().mono
-        state = self._state
+        state = committing(self._state)
         batch: list[_Waiting] = []
         recorded: list[Fact] = []
         commands: list[Command] = []
@@ -226,6 +226,7 @@ class Engine:
                 replies.append((waiting.reply, decision.facts))
             if isinstance(event, ALONE):
                 break
+        commands = list(leaving(state, commands))
         folded = self._clock.now().mono
         self.counters.longest_fold = max(self.counters.longest_fold, folded - began)
         if recorded:

@@ -80,6 +80,7 @@ class State:
     runs: Map[str, Run] = Map()
     groups: Map[str, Group] = Map()
     pages: Map[str, Page] = Map()
+    undispatched: frozenset[str] = frozenset()  # commands of pages that wait for the commit under way
     drills: Map[str, Drill] = Map()
     holds: Map[str, Hold] = Map()
     counters: Counters = field(default_factory=Counters)

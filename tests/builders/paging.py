@@ -8,6 +8,7 @@ from typing import Any
 from immutables import Map
 
 from controller.core.paging import escalation
+from controller.core.step import committing
 from controller.model.commands import Notify
 from controller.model.events import Event, IncidentChanged, NotificationFinished, TimerFired
 from controller.model.facts import Fact, FactKind
@@ -78,7 +79,8 @@ def policy(plan: Escalation | None = TWO_LEVELS, **changes: Any) -> Policy:
 
 
 class Pager:
-    """Advances the escalation stage on a clock of its own, and keeps what came out."""
+    """Advances the escalation stage on a clock of its own, and keeps what came out. What it is given without time passing
+    is one commit."""
 
     def __init__(self, rules: Policy | None = None, *, leader: bool = True) -> None:
         self.policy = rules or policy()
@@ -86,13 +88,17 @@ class Pager:
         self.state = State(node="here", lease_deadline=1e9 if leader else None)
         self.facts: list[Fact] = []
         self.commands: list[Notify] = []
+        self._committing_since = self.now
 
     @property
     def at(self) -> Moment:
         return Moment(mono=self.now, wall=EPOCH + self.now)
 
-    def put(self, *, event: Event) -> list[Notify]:
-        """The commands this one event led to."""
+    def put(self, *, event: Event, same_commit: bool = False) -> list[Notify]:
+        """The commands this one event led to. `same_commit`: though time has passed."""
+        if self.now != self._committing_since and not same_commit:
+            self.state = committing(self.state)
+        self._committing_since = self.now
         decision = escalation.advance(self.state, event, self.policy)
         self.state = decision.state
         self.facts += decision.facts

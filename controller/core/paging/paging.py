@@ -75,7 +75,7 @@ def again(draft: Draft, page: Page, why: PageReason) -> None:
         page = replace(page, repeat_due=draft.at.mono + RECHECK, postponed=why)
         change(draft, FactKind.PAGE_WITHHELD, page, ("reason", "no_lease"), ("severity", page.severity))
         return
-    if page.opened_wall == draft.at.wall:
+    if page.opened_wall == draft.at.wall or _nothing_left(draft, page):
         why = page.reason  # the first one is still to leave, and this one leaves in its place
     page = replace(page, round=page.round + 1, renewed=page.renewed if why in NO_NEWS else 0)
     page = replace(
@@ -137,6 +137,7 @@ def _notify(draft: Draft, page: Page, person: str, escalation: Escalation) -> Pa
         ("level", page.level),
         ("round", page.round),
     )
+    draft.state = replace(draft.state, undispatched=draft.state.undispatched | {command})
     draft.commands.append(
         Notify(
             id=command,
@@ -168,7 +169,7 @@ def _held_back(draft: Draft, page: Page, person: str, channel: str, state: Deliv
 
 
 def _says_the_same(draft: Draft, page: Page, person: str, channel: str) -> bool:
-    """Whether another page of this very moment went there, which counts this one among those that wait. Only a repeat
+    """Whether another page of this very commit goes there, which counts this one among those that wait. Only a repeat
     to somebody who was told of this page before can do without; the least told go first."""
     return (
         page.reason is PageReason.UNACKNOWLEDGED
@@ -183,7 +184,7 @@ def _says_the_same(draft: Draft, page: Page, person: str, channel: str) -> bool:
 
 
 def _replaced(draft: Draft, page: Page, person: str, channel: str) -> Page:
-    """The page without its own older sending of this very moment, which has not left yet."""
+    """The page without its own older sending of this very commit, which has not left yet."""
     for item in page.deliveries:
         if _leaves_now(draft, item, person, channel):
             page = change(
@@ -209,13 +210,19 @@ def _replaced(draft: Draft, page: Page, person: str, channel: str) -> Page:
 def _leaves_now(draft: Draft, item: Delivery, person: str, channel: str) -> bool:
     return (
         item.state is DeliveryState.PENDING
-        and item.wall == draft.at.wall
+        and item.command in draft.state.undispatched
         and (item.person, item.channel) == (person, channel)
     )
 
 
+def _nothing_left(draft: Draft, page: Page) -> bool:
+    """Whether all that was ever sent of it waits for the commit under way."""
+    commands = {item.command for item in page.deliveries if item.command}
+    return bool(commands) and commands <= draft.state.undispatched
+
+
 def superseded(state: State, command: Notify) -> bool:
-    """Whether a later page of the same moment leaves in its place."""
+    """Whether a later page of the same commit leaves in its place."""
     page = state.pages.get(command.page)
     return page is not None and any(
         item.command == command.id and item.state is DeliveryState.SUPERSEDED for item in page.deliveries

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controller.core.paging import escalation
 from controller.core.paging.paging import superseded
+from controller.core.step import leaving
 from controller.model.commands import Notify
 from controller.model.encoding import decode_aggregates, fact_payload, plain
 from controller.model.events import (
@@ -749,3 +750,23 @@ def test_people_on_two_levels_are_paged_once_a_round() -> None:
     pager.answer(pager.commands[-1], DeliveryState.SENT)
     assert to(pager.wake()) == [("wang", "robot"), ("zhao", "robot")]
     assert person("x").channels == ()
+
+
+def test_what_waits_for_the_same_commit_leaves_once_though_time_has_passed() -> None:
+    pager = Pager()
+    (older,) = pager.open(incident())
+    pager.now += 0.004
+    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    (newer,) = pager.put(event=wanted, same_commit=True)
+    assert leaving(pager.state, [older, newer]) == (newer,)
+    assert newer.text.what.en.endswith("(INC-0001)"), "and says that it is the first"
+
+
+def test_what_has_left_is_followed_by_what_is_new() -> None:
+    pager = Pager()
+    (older,) = pager.open(incident())
+    pager.now += 0.004
+    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    (newer,) = pager.put(event=wanted)
+    assert leaving(pager.state, [newer]) == (newer,)
+    assert not superseded(pager.state, older)

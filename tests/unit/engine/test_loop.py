@@ -25,6 +25,7 @@ from controller.model.events import (
     Measured,
     OperatorPlacedHold,
     OperatorReleasedHold,
+    PageWanted,
 )
 from controller.model.facts import Entry, FactKind
 from controller.model.groups import Group
@@ -33,6 +34,7 @@ from controller.model.moments import Moment
 from controller.model.policy import Policy
 from controller.model.runbooks import Text
 from controller.ports import ActionOutcome, Target
+from tests.builders import paging
 from tests.builders.journals import MemoryJournal, Platter
 from tests.builders.platform import policy
 
@@ -94,10 +96,21 @@ class NoPager:
         raise AssertionError("nobody is paged here")
 
 
+class Telephone:
+    """Hands every page over, and remembers it."""
+
+    def __init__(self) -> None:
+        self.rung: list[Notify] = []
+
+    async def send(self, command: Notify) -> str:
+        self.rung.append(command)
+        return "handed over"
+
+
 class Bench:
     """An engine over a memory journal, running."""
 
-    def __init__(self, rules: Policy, platter: Platter) -> None:
+    def __init__(self, rules: Policy, platter: Platter, pager: NoPager | Telephone | None = None) -> None:
         self.clock = HandClock()
         self.journal = MemoryJournal("a", platter)
         self.action = Recorder(self.journal)
@@ -106,7 +119,7 @@ class Bench:
             prober=IdleProber(),
             actions={"inject": self.action, "undo": self.action},
             drivers={},
-            pager=NoPager(),
+            pager=pager or NoPager(),
         )
         self.engine = Engine(
             node="a", policy=rules, journal=self.journal, dispatcher=self.dispatcher, clock=self.clock
@@ -324,6 +337,28 @@ async def test_a_restart_takes_up_what_was_recorded() -> None:
     async with Bench(rules, platter) as third:
         assert "calls" not in third.engine.snapshot.state.holds
         assert third.engine.snapshot.sequence == len(platter.entries)
+
+
+async def test_events_of_one_commit_page_a_person_once_and_the_next_commit_again() -> None:
+    """Each has its own moment, and their pages leave together."""
+    rules = replace(policy(), people=paging.policy().people, escalation=paging.TWO_LEVELS)
+    telephone = Telephone()
+
+    def asked(need: str) -> PageWanted:
+        at = bench.clock.now()
+        return PageWanted(at=at, incident="INC-1", run="RUN-1", need_zh="", need_en=need, drill=False)
+
+    async with Bench(rules, Platter(), telephone) as bench:
+        bench.lead()
+        await until(lambda: bench.engine.snapshot.state.lease_deadline is not None)
+        for need in ("sign", "sign again"):
+            bench.engine.submit(asked(need))
+            bench.clock.offset += 0.001
+        await until(lambda: FactKind.PAGE_REPEATED in bench.kinds() and bool(telephone.rung))
+        assert [page.text.need.en for page in telephone.rung] == ["Needed: sign again"]
+        bench.engine.submit(asked("and once more"))
+        await until(lambda: len(telephone.rung) == 2)
+    assert [page.person for page in telephone.rung] == ["li", "li"]
 
 
 def test_a_group_whose_edges_were_only_read_is_as_it_started() -> None:
