@@ -45,6 +45,9 @@ REASONS: Mapping[str, Text] = {
     "unknown_component": Text(zh="没有这个对象", en="no such component"),
     "unknown_drill": Text(zh="没有这次演练", en="no such drill"),
     "fault_active": Text(zh="故障仍在", en="a fault is still active"),
+    "run_live": Text(
+        zh="处置尚未完成：先完成或取消它", en="a run is not finished: finish or cancel it first"
+    ),
     "already_running": Text(zh="同一预案已在执行", en="the same runbook is running already"),
     "run_not_live": Text(zh="该次执行已结束", en="the run is over"),
     "step_not_waiting": Text(zh="该步骤不在等待人工", en="the step waits for nobody"),

@@ -1,7 +1,8 @@
 """Whether what a rule started is still needed, once its incident is over or the fault that wanted it has cleared.
 
 Only a run that has done nothing yet is given up: one that waits for its turn or for people, of whom nobody reported
-anything done. Work that people began is theirs to finish, and an effect that stands is never left alone.
+anything done. Work that people began is theirs to finish, and an effect that stands is never left alone: while such a
+run is live, its incident is not over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ def without_incident(draft: Draft, incident: Incident) -> list[Run]:
         if (runbook := runbook_of(draft, run)) is not None
         and (_only_pending(run, runbook) or _nothing_done(run, runbook))
     ]
+
+
+def holding(draft: Draft, incident: Incident) -> list[Run]:
+    """Runs that keep their incident open: they have begun, and what they did or asked for is not finished."""
+    given_up = {run.id for run in without_incident(draft, incident)}
+    return [run for run in live_runs(draft.state) if run.incident == incident.id and run.id not in given_up]
 
 
 def without_fault(draft: Draft, cleared: Fault) -> list[Run]:

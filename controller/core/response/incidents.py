@@ -12,6 +12,7 @@ from dataclasses import replace
 from controller.core.diagnosis.severity import worse
 from controller.core.diagnosis.standing import leading, members, root_key
 from controller.core.draft import Draft
+from controller.core.execution.need import holding
 from controller.core.response import gathering, impact, response
 from controller.core.response.gathering import change, extent_of
 from controller.model.diagnosis import Response
@@ -320,12 +321,14 @@ def _updated(draft: Draft, event: OperatorUpdatedIncident) -> None:
         _mitigate(draft, incident, "a person says so", event.by)
         incident = draft.state.incidents[incident.id]
     if event.resolved:
-        standing = leading(draft.state, incident.id)
-        if standing:
+        standing, unfinished = leading(draft.state, incident.id), holding(draft, incident)
+        if standing or unfinished:
+            why = (("fault_active", bool(standing)), ("run_live", bool(unfinished)))
             data: Values = (
                 ("request", "resolve"),
-                ("reasons", "fault_active"),
+                ("reasons", ",".join(reason for reason, holds in why if holds)),
                 ("faults", ",".join(str(fault.key) for fault in standing)),
+                ("runs", ",".join(run.id for run in unfinished)),
             )
             draft.record(
                 FactKind.REQUEST_REFUSED, incident.id, data=data, incident=incident.id, actor=event.by
@@ -350,9 +353,7 @@ def _timer(draft: Draft) -> None:
                 gathering.remember(draft, again)
             else:
                 _mitigate(draft, again, NO_FAULT)
-        elif any(
-            run.state in (RunState.RUNNING, RunState.ROLLING_BACK) for run in _runs(draft.state, incident.id)
-        ):
+        elif _acting(draft.state, incident) or holding(draft, incident):
             gathering.remember(draft, replace(incident, quiet_since=draft.at.mono))
         else:
             _resolve(draft, incident, f"no fault for {draft.policy.resolve_after:g} s")
@@ -364,6 +365,10 @@ def _timer(draft: Draft) -> None:
             response.note(draft, name, answer._replace(retry_at=None))
         else:
             response.again(draft, incident_now, extent_of(draft, incident_now))
+
+
+def _acting(state: State, incident: Incident) -> bool:
+    return any(run.state in (RunState.RUNNING, RunState.ROLLING_BACK) for run in _runs(state, incident.id))
 
 
 def _runs(state: State, incident: str) -> list[Run]:

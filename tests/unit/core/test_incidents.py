@@ -24,9 +24,10 @@ from controller.model.facts import GENESIS, Entry, FactKind
 from controller.model.faults import FaultKey, FaultKind, Grade, Severity
 from controller.model.groups import Hold, Phase, Refusal, Switch, SwitchOutcome, SwitchVerb
 from controller.model.incidents import Incident, IncidentState
-from controller.model.runs import NOT_NEEDED, Run, RunState
+from controller.model.runs import NOT_NEEDED, Run, RunState, StepRecord, StepState
 from controller.model.state import State
 from tests.builders.diagnosis import GROUP, World, build_policy
+from tests.builders.running import act, call, manual, runbook
 
 
 def world_of(**changes: object) -> World:
@@ -288,6 +289,50 @@ def test_an_incident_with_a_standing_fault_is_not_resolved_by_a_click() -> None:
     world.send(OperatorUpdatedIncident(at=world.at(), incident=only(world).id, by="li", resolved=True))
     assert only(world).open
     assert world.facts[-1].get("reasons") == "fault_active"
+
+
+def diverting(world: World, moved: StepState) -> Run:
+    """The incident's run, by a rule: whether it moved something, and what people are to do now."""
+    run = run_of(world, RunState.WAITING)
+    book = runbook(act("divert", rollback=call("http")), manual("carrier"), name=run.runbook, revision="r")
+    world.policy = replace(world.policy, runbooks=Map({book.name: book}))
+    run = replace(
+        run,
+        steps=(
+            StepRecord(path="divert", state=moved, order=1 if moved is StepState.SUCCEEDED else 0),
+            StepRecord(path="carrier", state=StepState.AWAITING_PERSON),
+        ),
+    )
+    keep(world, runs=world.state.runs.set(run.id, run))
+    return run
+
+
+def test_an_incident_is_not_over_while_people_are_to_finish_what_was_done_for_it() -> None:
+    """Calls are diverted, and wait for the carrier before they are put back."""
+    world = world_of()
+    world.set(phone1={"sip": "silent"})
+    world.run(8.0)
+    run = diverting(world, StepState.SUCCEEDED)
+    world.set(phone1={"sip": "up"})
+    world.run(2 * world.policy.resolve_after)
+    assert only(world).state is IncidentState.MITIGATED
+    world.send(OperatorUpdatedIncident(at=world.at(), incident=only(world).id, by="li", resolved=True))
+    refused = world.facts[-1]
+    assert (refused.kind, refused.get("reasons")) == (FactKind.REQUEST_REFUSED, "run_live")
+    assert refused.get("runs") == run.id
+    end(world, run, RunState.SUCCEEDED)
+    world.run(world.policy.resolve_after + 10.0)
+    assert only(world).state is IncidentState.RESOLVED
+
+
+def test_a_run_that_only_waits_and_did_nothing_keeps_no_incident_open() -> None:
+    world = world_of()
+    world.set(phone1={"sip": "silent"})
+    world.run(8.0)
+    diverting(world, StepState.SKIPPED)
+    world.set(phone1={"sip": "up"})
+    world.run(2 * world.policy.resolve_after)
+    assert only(world).state is IncidentState.RESOLVED
 
 
 def test_command_note_and_grade_are_recorded_with_who_said_so() -> None:
