@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.cli.screen import Screen
+from controller.cli.screen import Screen, clock_time
 from controller.model import words
 from controller.model.incidents import IncidentState
 from controller.reports.prose import Language, fault_name, refusal_text, severity_text
@@ -82,7 +82,8 @@ def _title(screen: Screen, rule: dict[str, Any]) -> str:
 
 
 def _rule(screen: Screen, rule: dict[str, Any]) -> list[str]:
-    lines = [f"  {'✔' if rule['fired'] else '·'} {_title(screen, rule)}"]
+    since = f"  {clock_time(rule['fired_wall'])}" if rule["fired_wall"] else ""
+    lines = [f"  {'✔' if rule['fired'] else '·'} {_title(screen, rule)}{since}"]
     for term in rule["terms"]:
         chinese, english = _VERDICTS[term["verdict"]]
         seen = screen.word("，", ", ").join(f"{name}={_value(screen, value)}" for name, value in term["seen"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -69,9 +71,32 @@ def _switch(verb: SwitchVerb) -> Any:
         dry_run: DryRun = False,
     ) -> None:
         body = {"target": to, "reason": reason, "overrides": override or [], "dry_run": dry_run}
-        _told(context, context.obj.client.post(f"/api/v1/groups/{group}/{verb.value}", body))
+        answer = context.obj.client.post(f"/api/v1/groups/{group}/{verb.value}", body)
+        more: list[str] = []
+        if verb is SwitchVerb.FORCE and dry_run and answer["refused"]:
+            more = _how_to_force(context.obj, answer, group, to, reason, override or [])
+        _told(context, answer, more)
 
     return command
+
+
+def _how_to_force(
+    screen: Screen, answer: dict[str, Any], group: str, to: str, reason: str, named: list[str]
+) -> list[str]:
+    """Which of the guards that stand a person may bypass, and the command line that does."""
+    firm = [name for name in answer["refused"] if name not in answer["bypassable"]]
+    if firm:
+        names = screen.word("、", ", ").join(firm)
+        return [screen.word(f"强制也不能越过：{names}", f"not even a force goes past: {names}")]
+    overrides = [part for name in (*named, *answer["bypassable"]) for part in ("--override", name)]
+    line = shlex.join(
+        ["thirdring", "force", group, *(["--to", to] if to else []), "--reason", reason or "...", *overrides]
+    )
+    said = screen.word(
+        "强制切换可以逐一点名越过它们，命令行（原因写入时间线）：",
+        "A force that names each of them goes past; the command line (the reason goes into the timeline):",
+    )
+    return [said, f"  {line}"]
 
 
 def hold(
@@ -210,8 +235,8 @@ def runbook(
     _told(context, answer)
 
 
-def _told(context: typer.Context, answer: dict[str, Any]) -> None:
-    """Prints the facts a request led to. A dry run that names refusals exits with 3."""
+def _told(context: typer.Context, answer: dict[str, Any], more: Sequence[str] = ()) -> None:
+    """Prints the facts a request led to, and `more`. A dry run that names refusals exits with 3."""
     screen: Screen = context.obj
     language = Language(screen.language)
     lines = [
@@ -223,6 +248,7 @@ def _told(context: typer.Context, answer: dict[str, Any]) -> None:
         if answer["refused"]:
             lines.append(screen.word("会被拒绝：", "It would be refused:"))
             lines.extend(f"  - {refusal_text(reason, language)} [{reason}]" for reason in answer["refused"])
+    lines.extend(more)
     screen.show(
         answer,
         "\n".join(lines) or screen.word("没有变化：本来就是如此", "nothing changed: it was so already"),

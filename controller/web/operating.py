@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -28,7 +29,7 @@ from controller.model.events import (
     OperatorUpdatedIncident,
 )
 from controller.model.facts import Fact
-from controller.model.groups import SwitchVerb
+from controller.model.groups import UNBYPASSABLE, SwitchVerb
 from controller.web.access import Account
 from controller.web.console import ACCOUNT
 from controller.web.problems import BadRequest, Missing
@@ -139,7 +140,10 @@ def switch(verb: SwitchVerb) -> Callable[[web.Request], Awaitable[web.Response]]
             reason=body.reason,
             overrides=tuple(body.overrides),
         )
-        return _plan(desk.rehearse(event)) if body.dry_run else await _ask(request, event)
+        if not body.dry_run:
+            return await _ask(request, event)
+        facts = desk.rehearse(event)
+        return _plan(facts, {"bypassable": _bypassable(facts)} if verb is SwitchVerb.FORCE else {})
 
     return handle
 
@@ -337,15 +341,25 @@ async def _ask(request: web.Request, event: Event) -> web.Response:
     return web.json_response({"done": bool(facts), "facts": _facts(facts)})
 
 
-def _plan(facts: Sequence[Fact]) -> web.Response:
-    return web.json_response({"dry_run": True, "refused": list(refusals(facts)), "facts": _facts(facts)})
+NOTHING_MORE: Mapping[str, object] = MappingProxyType({})
+
+
+def _plan(facts: Sequence[Fact], more: Mapping[str, object] = NOTHING_MORE) -> web.Response:
+    return web.json_response(
+        {"dry_run": True, "refused": list(refusals(facts)), **more, "facts": _facts(facts)}
+    )
+
+
+def _bypassable(facts: Sequence[Fact]) -> list[str]:
+    """Of the guards that refuse a force, those it goes past when they are named."""
+    return [reason for reason in refusals(facts) if reason not in UNBYPASSABLE]
 
 
 def _because(reasons: Sequence[str], facts: Sequence[Fact]) -> str:
-    """The reasons by name, and what the refusal says beside them: what is lacking, which faults stand."""
+    """The reasons by name, and what the refusal says beside them: what is lacking, which faults stand, which runs go on."""
     no = refused(facts)
     known = dict(no.data) if no is not None else {}
-    more = [f"{name}: {known[name]}" for name in ("lacking", "faults") if known.get(name)]
+    more = [f"{name}: {known[name]}" for name in ("lacking", "faults", "runs") if known.get(name)]
     return "; ".join((", ".join(reasons), *more))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from controller.cli.exits import Exit
+from controller.cli.screen import clock_time
 from tests.builders.consoles import Beside
 from tests.cli.conftest import Command
 
@@ -31,6 +33,8 @@ def test_what_is(controller: Beside, command: Command) -> None:
     assert incident in text
     text, document = both(command, "explain", incident)
     assert "SEV3" in text and document["incident"] == incident
+    (fired,) = [rule for rule in document["rules"] if rule["fired"]]
+    assert fired["fired_wall"] > 0 and f"[{fired['rule']}]  {clock_time(fired['fired_wall'])}" in text
     assert "None" not in text
     assert "定级：" in command("explain", incident, "--all", language="zh").out
     text, document = both(command, "verify")
@@ -140,10 +144,31 @@ def test_a_switch_that_is_refused(controller: Beside, command: Command, verb: st
     assert (
         "nothing was done" in rehearsed.out and "edges can't be reached [edges_unreachable]" in rehearsed.out
     )
+    assert ("thirdring force" in rehearsed.out) == (verb == "force")
     document = command(verb, *ask, "--json")
     assert document.code == Exit.REFUSED and "edges_unreachable" in document.json["reasons"]
     said = command(verb, *ask, language="zh")
     assert said.code == Exit.REFUSED and "边缘设备不可达" in said.err and said.out == ""
+
+
+def test_the_dry_run_of_a_force_says_how_to_go_past_what_stands(controller: Beside, command: Command) -> None:
+    """The line it prints, dry again, is refused by nothing."""
+    controller.do(controller.controller.edges_read())
+    ask = ("calls", "--to", "backup", "--reason", "all else failed", "--dry-run")
+    rehearsed = command("force", *ask)
+    line = shlex.split(rehearsed.out.splitlines()[-1])
+    assert line[:2] == ["thirdring", "force"] and "all else failed" in line
+    document = command("force", *ask, "--json").json
+    assert document["bypassable"] == document["refused"]
+    assert line.count("--override") == len(document["refused"]) > 0
+    again = command(*line[1:], "--dry-run")
+    assert again.code == Exit.DONE and "thirdring force" not in again.out
+    to_itself = command("force", "calls", "--to", "primary", "--dry-run")
+    assert to_itself.code == Exit.REFUSED and "not even a force goes past: already_active" in to_itself.out
+    assert (
+        "强制也不能越过：already_active"
+        in command("force", "calls", "--to", "primary", "--dry-run", language="zh").out
+    )
 
 
 def test_arming_and_what_it_lacks(controller: Beside, command: Command) -> None:

@@ -84,6 +84,7 @@ def explain(state: State, entries: Iterable[Entry], incident: str) -> Explanatio
         if fault.component not in told and not fault.suppressed_by:
             found = state.rule_results.get(fault.component, ()) or _of_fault(fault)
             results.update({(result.component, result.rule): result for result in found})
+            fired.setdefault((fault.component, fault.rule or str(fault.kind)), fault.raised_wall)
     found_faults = {str(result.fault) for result in results.values() if result.fired}
     ordered = sorted(
         results.values(),
