@@ -31,6 +31,7 @@ from controller.engine.holds import RUNG, Holds
 from controller.engine.leadership import Leadership, watch_timers
 from controller.engine.loop import Engine, failover_relevant
 from controller.engine.prober_process import ProcessProber
+from controller.engine.records import Records
 from controller.engine.replication import Replica
 from controller.engine.sharing import Sharing
 from controller.etcd.client import EtcdSettings
@@ -167,7 +168,8 @@ class Controller:
             for driver in self.drivers.values():
                 if isinstance(driver, Coordinated):
                     driver.coordinate(self.coordination.grants)
-        self.desk = Desk(self.engine, self.journal, self.clock)
+        records = Records(self.journal, self.archive, node.name)
+        self.desk = Desk(self.engine, self.journal, records, self.clock)
         self.shipper = Shipper(self.journal, self.archive, node.name)
 
     async def run(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from controller.core.response.explanation import Explanation, explain
 from controller.core.step import step
 from controller.core.timeline import line
 from controller.engine.loop import Engine, EngineCounters, Snapshot
+from controller.engine.records import Records
 from controller.engine.recovery import durable
 from controller.model.drills import Drill
 from controller.model.events import Event
@@ -29,9 +31,10 @@ from controller.ports import Clock, Journal
 class Desk:
     """Snapshots, durable requests, the timeline, and plans that do nothing."""
 
-    def __init__(self, engine: Engine, journal: Journal, clock: Clock) -> None:
+    def __init__(self, engine: Engine, journal: Journal, records: Records, clock: Clock) -> None:
         self._engine = engine
         self._journal = journal
+        self._records = records
         self.clock = clock
 
     @property
@@ -64,6 +67,17 @@ class Desk:
     def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
         return self._journal.entries(after=after, incident=incident, limit=limit)
 
+    def story(self, incident: str, *, limit: int = sys.maxsize) -> AsyncIterator[Entry]:
+        """The entries of one incident, oldest first, also those that only the archive has: of other nodes."""
+        return self._records.of(incident, limit=limit)
+
+    async def newest(self, count: int, *, incident: str = "") -> list[Entry]:
+        """The newest entries of the journal, or of an incident's whole story, in the order of time."""
+        if incident and not await self._records.begun_here(incident):
+            return list(deque([entry async for entry in self.story(incident)], maxlen=count))
+        after = await self._journal.before_newest(count, incident=incident)
+        return [entry async for entry in self.entries(after=after, incident=incident, limit=count)]
+
     async def recall(self, incident: str) -> Snapshot:
         """The snapshot, with an incident in it that has left the live state, its runs and its pages as they ended."""
         snapshot = self._engine.snapshot
@@ -71,7 +85,7 @@ class Desk:
             return snapshot
         found: dict[str, Incident] = {}
         runs, pages = dict[str, Run](), dict[str, Page]()
-        async for entry in self._journal.entries(incident=incident, limit=sys.maxsize):
+        async for entry in self.story(incident):
             for aggregate in line(entry).changed:
                 match aggregate:
                     case Incident(id=name) if name == incident:
@@ -117,10 +131,6 @@ class Desk:
                         found = aggregate
         return found
 
-    async def before_newest(self, count: int, *, incident: str = "") -> int:
-        """The sequence after which the newest `count` entries (of that incident) come; 0 when there are no more."""
-        return await self._journal.before_newest(count, incident=incident)
-
     async def verify(self) -> Sequence[str]:
         """Every violation of the journal's chain, and of the invariants over it and the live state."""
         snapshot = self._engine.snapshot
@@ -161,8 +171,8 @@ class Desk:
         return None if newest is None else compose(snapshot.state, newest, snapshot.policy, self.clock.now())
 
     async def explain(self, incident: str) -> Explanation:
-        """Why this incident is what it is, from the journal and the last evaluation of every rule."""
-        entries = [entry async for entry in self._journal.entries(incident=incident, limit=100_000)]
+        """Why this incident is what it is, from the record and the last evaluation of every rule."""
+        entries = [entry async for entry in self.story(incident, limit=100_000)]
         return explain(self._engine.snapshot.state, entries, incident)
 
 

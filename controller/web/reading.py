@@ -110,16 +110,17 @@ async def explanation(request: web.Request) -> web.Response:
 
 async def timeline(request: web.Request) -> web.Response:
     """The newest `?limit=` (1000) entries, in the order of time; with `?after=` (a sequence) the first that follow it.
-    `?incident=` keeps those of one incident."""
+    `?incident=` keeps those of one incident; of one that another node began, its entries are among the newest, and none of
+    them follow a sequence of this node's."""
     desk = request.app[DESK]
     incident = request.query.get("incident", "")
     limit = min(number(request, "limit", 1000), 10_000)
     if request.query.get("after", ""):
         after = number(request, "after", 0)
+        found = [entry async for entry in desk.entries(after=after, incident=incident, limit=limit)]
     else:
-        after = await desk.before_newest(limit, incident=incident)
-    entries = desk.entries(after=after, incident=incident, limit=limit)
-    return web.json_response({"entries": [entry_view(entry) async for entry in entries]})
+        found = await desk.newest(limit, incident=incident)
+    return web.json_response({"entries": [entry_view(entry) for entry in found]})
 
 
 async def events(request: web.Request) -> web.StreamResponse:

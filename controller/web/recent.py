@@ -1,4 +1,4 @@
-"""The newest timeline entries of an incident, read from the journal once and then only what is new."""
+"""The newest timeline entries of an incident, read from the record once and then only what is new."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class RecentEntries:
         """Oldest first, at most MOST_ENTRIES."""
         known = self._known.get(incident)
         if known is None:
-            known = _Known(last=await desk.before_newest(MOST_ENTRIES, incident=incident))
+            known = _Known()
+            known.entries.extend(await desk.newest(MOST_ENTRIES, incident=incident))
+            node = desk.snapshot.state.node
+            known.last = max((entry.sequence for entry in known.entries if entry.node == node), default=0)
             known = self._known.setdefault(incident, known)  # another page may have asked meanwhile
         self._known.move_to_end(incident)
         while len(self._known) > MOST_INCIDENTS:

@@ -131,7 +131,7 @@ async def _frames(desk: Desk, order: Order, incidents: Iterable[str]) -> AsyncIt
     for incident in incidents:
         some: list[Entry] = []
         size = 0
-        async for entry in desk.entries(incident=incident, limit=MOST_ENTRIES):
+        async for entry in desk.story(incident, limit=MOST_ENTRIES):
             some.append(entry)
             size += len(entry.payload)
             if size >= PAYLOAD_A_FRAME:

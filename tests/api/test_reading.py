@@ -14,9 +14,11 @@ import aiohttp
 import pytest
 
 from controller.core import retirement
-from controller.model.events import OperatorUpdatedIncident, TimerFired
+from controller.model.events import LeadershipTaken, OperatorUpdatedIncident, TimerFired
+from controller.model.facts import Counters
 from controller.web import stream
 from tests.builders.consoles import TOKENS, Running
+from tests.builders.reviewing import zombie
 
 BEARER = {"Authorization": f"Bearer {TOKENS['viewer']}"}
 
@@ -89,6 +91,29 @@ async def test_what_left_the_live_state_is_read_from_the_journal(
     assert (await controller.get("/api/v1/verification"))["violations"] == []
     assert (await controller.call("GET", "/api/v1/incidents/INC-9999"))[0] == 404
     assert (await controller.call("GET", "/api/v1/runs/RUN-9999"))[0] == 404
+
+
+async def test_what_another_node_retired_is_read_from_the_archive(controller: Running) -> None:
+    """This node has just taken over: neither its memory nor its journal ever had that incident."""
+    await controller.led()
+    await controller.until(lambda: controller.controller.shipper.shipped)
+    await controller.controller.archive.ship(zombie().entries(after=0))
+    path = "/api/v1/incidents/INC-0007"
+    assert (await controller.call("GET", path))[0] == 404, "no such number was given out yet"
+    at = controller.desk.clock.now()
+    counters = Counters(numbers=(("INC", 9),))
+    await controller.ask(LeadershipTaken(at=at, deadline=at.mono + 60.0, aggregates=(counters,)))
+    assert "INC-0007" not in controller.state.incidents
+    view = await controller.get(path)
+    assert (view["id"], view["state"], view["kind"]) == ("INC-0007", "resolved", "PlatformZombie")
+    text = await controller.get(f"{path}/report?language=en")
+    assert "INC-0007" in text and "the journal says nothing" not in text
+    assert (await controller.get(f"{path}/explanation"))["rules"]
+    entries = (await controller.get("/api/v1/timeline?incident=INC-0007&limit=3"))["entries"]
+    assert [(entry["node"], entry["incident"]) for entry in entries] == [("node-a", "INC-0007")] * 3
+    assert entries[-1]["wall"] == max(entry.wall for entry in zombie().entries())
+    assert "INC-0007" in await controller.get("/incidents/INC-0007")
+    assert (await controller.call("GET", "/api/v1/incidents/INC-0008"))[0] == 404
 
 
 async def test_other_readings(controller: Running) -> None:

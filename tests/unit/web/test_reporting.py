@@ -57,7 +57,7 @@ class FakeDesk:
     async def recall_drill(self, name: str) -> Drill | None:
         return self.snapshot.state.drills.get(name)
 
-    async def entries(self, *, after: int = 0, incident: str = "", limit: int = 1000) -> AsyncIterator[Entry]:
+    async def story(self, incident: str, *, limit: int = 1000) -> AsyncIterator[Entry]:
         self.asked.append(incident)
         for entry in self.journal[:limit]:
             if entry.incident == incident:
