@@ -29,8 +29,9 @@ def run(
     scenario: str,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; do nothing.")] = False,
 ) -> None:
-    """Run a scenario and wait for its score. Exit 1 when the drill did not pass."""
+    """Run a scenario and wait for its score. Exit 1 when the drill did not pass, or broke an invariant."""
     screen: Screen = context.obj
+    before = screen.client.get("/api/v1/status")["journal"]["sequence"]
     answer = screen.client.post("/api/v1/drills", {"scenario": scenario, "dry_run": dry_run})
     if dry_run:
         refused = answer["refused"]
@@ -58,9 +59,13 @@ def run(
         if found["state"] in ("finished", "aborted"):
             break
         time.sleep(POLL)
-    screen.show(found, _score(screen, found))
+    broken = screen.client.get("/api/v1/verification", after=before)["violations"]
+    screen.show({**found, "violations": broken}, _score(screen, found))
+    if broken:
+        title = screen.word("演练中不成立的不变量：", "Invariants that did not hold during the drill:")
+        screen.say("\n".join([title, *(f"  {each}" for each in broken)]))
     screen.say(screen.word("【演练】演练结束", "[DRILL] The drill is over"))
-    raise typer.Exit(Exit.DONE if found["passed"] else Exit.PROBLEM)
+    raise typer.Exit(Exit.DONE if found["passed"] and not broken else Exit.PROBLEM)
 
 
 @application.command(name="list")

@@ -131,8 +131,9 @@ class Desk:
                         found = aggregate
         return found
 
-    async def verify(self) -> Sequence[str]:
-        """Every violation of the journal's chain, and of the invariants over it and the live state."""
+    async def verify(self, *, after: int = 0) -> Sequence[str]:
+        """Every violation of the journal's chain, and of the invariants over it and the live state. `after`: of the
+        invariants only what shows after that sequence, as of a drill."""
         snapshot = self._engine.snapshot
         broken = await self._journal.verify()
         entries = [entry async for entry in self._journal.entries(limit=sys.maxsize)]
@@ -148,7 +149,7 @@ class Desk:
             budgets=budgets,
             chain=False,
         )
-        return [*broken, *(str(violation) for violation in found)]
+        return [*broken, *(str(violation) for violation in found if not after or violation.sequence > after)]
 
     def rehearse(self, event: Event) -> tuple[Fact, ...]:
         """The facts this request would lead to now. Nothing is recorded and nothing is done."""

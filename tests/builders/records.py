@@ -125,6 +125,18 @@ def fault(**changes: Any) -> Fault:
     return Fault(**{**given, **changes})
 
 
+def disobeyed(name: str = "main") -> Story:
+    """The edges obey a switch to the backup, and a call is answered by the primary all the same: I1 at the last entry."""
+    story = Story()
+    known: dict[str, Value] = {"switch": "SW-0001", "verb": "redirect", "command": "CMD-0001"}
+    sides: dict[str, Value] = {"origin": "primary", "target": "backup"}
+    story.add(FactKind.SWITCH_STARTED, 1.0, name, switch="SW-0001", verb="failover", epoch=1, **sides)
+    story.add(FactKind.SWITCH_INTENDED, 1.1, name, side="backup", epoch=1, **known)
+    story.add(FactKind.SWITCH_STEP_FINISHED, 1.2, name, status="succeeded", **known)
+    story.add(FactKind.SWITCH_STEP_FINISHED, 1.3, name, switch="SW-0001", verb="verify", side="primary")
+    return story
+
+
 def failover() -> Story:
     """Down at 0.5, opened 1.0, started 1.1, redirected 1.4, verified 1.7, acknowledged 61, resolved 600."""
     story = Story()

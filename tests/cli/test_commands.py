@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from controller.cli.exits import Exit
 from controller.cli.screen import clock_time
+from controller.stores.journal import SqliteJournal
 from tests.builders.consoles import Beside
+from tests.builders.records import disobeyed
 from tests.cli.conftest import Command
 
 
@@ -41,6 +44,23 @@ def test_what_is(controller: Beside, command: Command) -> None:
     assert "intact" in text and document["intact"] is True
     text, document = both(command, "drill", "list")
     assert "primary-killed" in text and document["scenarios"][0]["name"] == "primary-killed"
+
+
+async def test_a_journal_in_which_a_call_went_astray_is_not_intact(
+    thirdring: Command, tmp_path: Path
+) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db", "here")
+    await journal.open()
+    await journal.record(disobeyed("calls").facts)
+    await journal.close()
+    arguments = ("verify", "--journal", str(tmp_path / "journal.db"))
+    text = await asyncio.to_thread(thirdring, *arguments, "--language", "en")
+    assert (text.code, text.out.strip()) == (
+        Exit.PROBLEM,
+        "I1 at sequence 4: calls: primary answers a call while backup takes them",
+    )
+    document = await asyncio.to_thread(thirdring, *arguments, "--json")
+    assert document.code == Exit.PROBLEM and document.json["intact"] is False
 
 
 def test_the_timeline(controller: Beside, command: Command) -> None:

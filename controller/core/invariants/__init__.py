@@ -26,6 +26,7 @@ from controller.core.invariants.record import (
     i9_chain,
     i11_fold,
 )
+from controller.core.invariants.testimony import witnessed
 from controller.core.invariants.violation import Budget, Violation
 from controller.core.timeline import lines
 from controller.model.facts import Aggregate, Entry
@@ -40,6 +41,7 @@ __all__ = [
     "Taking",
     "Violation",
     "observed",
+    "witnessed",
     "violations",
 ]
 
@@ -52,13 +54,16 @@ def violations(
     dispatched: Mapping[str, int] | None = None,
     chain: bool = True,
 ) -> tuple[Violation, ...]:
-    """Every violation in one node's whole record, oldest first; empty when all holds.
+    """Every violation in one node's whole record, what its actuators testified to included, oldest first; empty when all
+    holds.
 
     `live`: the state to hold against the record (I11). `budgets`: by group (I5). `dispatched`: for each command that
     left, the newest durable sequence at that moment (I2). `chain` False leaves I9 out, where it is checked already.
     """
     story = lines(entries)
     found = [violation for checker in CHECKERS.values() for violation in checker(story)]
+    seen = witnessed(story)
+    found += [*i1_one_side(seen, story), *i3_obeyed(seen)]
     found += i5_budget(story, budgets or {})
     found += i2_dispatched(story, dispatched or {})
     if chain:

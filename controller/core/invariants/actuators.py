@@ -1,7 +1,8 @@
 """What actuators testify to, held against the record: who takes calls, and whose commands were obeyed.
 
 The record says what the controllers believe. Whether two sides ever took calls at once is only seen where calls are
-taken: at the edges, at the switch ports, on the wire. Whoever observes them gives all observations one clock.
+taken: at the edges, at the switch ports, on the wire. Whoever observes them gives all observations one clock. What a record
+itself holds of such testimony names its entry by `sequence`; 0: it was seen outside.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Taking:
     group: str
     sides: tuple[str, ...]
     epoch: int = 0
+    sequence: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,7 @@ class Answered:
     at: float
     group: str
     side: str
+    sequence: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +63,7 @@ class Obeyed:
     group: str
     place: str
     epoch: int
+    sequence: int = 0
 
 
 Observation = Taking | Answered | Obeyed
@@ -87,14 +91,14 @@ def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> I
         match seen:
             case Taking():
                 if before is not None and len(before.sides) > 1 and seen.at - before.at > SPREAD:
-                    yield _at(seen.at, "I1", f"{_named(before)} took calls for {seen.at - before.at:.2f} s")
+                    yield _by(seen, "I1", f"{_named(before)} took calls for {seen.at - before.at:.2f} s")
                 if len(seen.sides) > 1 and (seen.group, seen.epoch) not in moves:
-                    yield _at(seen.at, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
+                    yield _by(seen, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
                 taking[seen.group] = seen
             case Answered() if before is not None and before.sides and seen.side not in before.sides:
                 if (seen.group, before.epoch) in drains:
                     continue
-                yield _at(seen.at, "I1", f"{seen.side} answers a call while {_named(before)} takes them")
+                yield _by(seen, "I1", f"{seen.side} answers a call while {_named(before)} takes them")
             case _:
                 pass
 
@@ -106,7 +110,7 @@ def i3_obeyed(observations: Iterable[Observation]) -> Iterator[Violation]:
         if isinstance(seen, Obeyed):
             place = (seen.group, seen.place)
             if seen.epoch < newest[place]:
-                yield _at(seen.at, "I3", f"{seen.place} obeys epoch {seen.epoch} after {newest[place]}")
+                yield _by(seen, "I3", f"{seen.place} obeys epoch {seen.epoch} after {newest[place]}")
             newest[place] = max(newest[place], seen.epoch)
 
 
@@ -149,6 +153,12 @@ def _moves(story: Sequence[Line], verbs: frozenset[SwitchVerb]) -> frozenset[tup
 
 def _named(seen: Taking) -> str:
     return " and ".join(seen.sides)
+
+
+def _by(seen: Observation, invariant: str, message: str) -> Violation:
+    if seen.sequence:
+        return Violation(sequence=seen.sequence, invariant=invariant, message=f"{seen.group}: {message}")
+    return _at(seen.at, invariant, message)
 
 
 def _at(at: float, invariant: str, message: str) -> Violation:

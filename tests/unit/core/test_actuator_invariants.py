@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from controller.core.invariants import Answered, Healing, Obeyed, Observation, Taking, observed
+from controller.core.invariants import (
+    Answered,
+    Healing,
+    Obeyed,
+    Observation,
+    Taking,
+    observed,
+    violations,
+    witnessed,
+)
+from controller.core.timeline import lines
 from controller.model.facts import FactKind
 from tests.builders.records import Story, group
 
@@ -85,3 +95,105 @@ def test_i12_one_working_side_takes_calls_after_healing_and_goes_on_to() -> None
     assert found(taking(0.0, "a"), healing=broken) == [
         "I12: at 15.000 s: a takes calls 5.0 s after everything was healed"
     ]
+
+
+# What a record itself holds of its actuators' words.
+
+
+def switched() -> Story:
+    """A side is left by rule under epoch 2, the edges obey, and the other one answers a real call."""
+    story = Story()
+    one = group(epoch=2)
+    story.add(
+        FactKind.SWITCH_STARTED, 1.0, G, one, switch="SW-1", verb="failover", epoch=2, origin="a", target="b"
+    )
+    commanded(story, 1.1, "fence", "a", 2)
+    commanded(story, 1.2, "redirect", "b", 2)
+    verified(story, 1.3, "b")
+    return story
+
+
+def commanded(story: Story, at: float, verb: str, side: str, epoch: int, status: str = "succeeded") -> None:
+    command = f"CMD-{len(story.facts):04d}"
+    known = {"switch": "SW-1", "verb": verb, "command": command}
+    story.add(FactKind.SWITCH_INTENDED, at, G, side=side, epoch=epoch, **known)
+    story.add(FactKind.SWITCH_STEP_FINISHED, at + 0.05, G, status=status, **known)
+
+
+def verified(story: Story, at: float, side: str) -> None:
+    story.add(
+        FactKind.SWITCH_STEP_FINISHED, at, G, switch="SW-1", verb="verify", status="succeeded", side=side
+    )
+
+
+def read(story: Story, at: float, active: str, epoch: int) -> None:
+    known = {"switch": "SW-1", "verb": "read_back", "status": "succeeded", "edges_reached": 2}
+    story.add(FactKind.SWITCH_STEP_FINISHED, at, G, active=active, epoch=epoch, **known)
+
+
+def told(story: Story) -> list[str]:
+    seen = witnessed(lines(story.entries()))
+    return [str(each) for each in observed(seen, [story.entries()])]
+
+
+def test_a_record_of_obedient_actuators_holds_nothing_against_them() -> None:
+    story = switched()
+    assert told(story) == []
+    assert [type(seen).__name__ for seen in witnessed(lines(story.entries()))] == [
+        "Obeyed",
+        "Obeyed",
+        "Taking",
+        "Answered",
+    ]
+
+
+def test_i1_a_call_that_the_side_just_left_answers() -> None:
+    story = switched()
+    verified(story, 2.0, "a")
+    assert told(story) == [f"I1 at sequence {len(story.facts)}: main: a answers a call while b takes them"]
+    assert [each.invariant for each in violations(story.entries()) if each.invariant == "I1"] == ["I1"]
+
+
+def test_i1_a_call_that_nobody_known_answers_says_nothing() -> None:
+    story = switched()
+    verified(story, 2.0, "somebody")
+    verified(story, 2.1, "")
+    assert told(story) == []
+
+
+def test_i1_whoever_all_edges_were_found_to_pass_calls_to_may_answer() -> None:
+    story = switched()
+    story.add(FactKind.EDGE_DRIFTED, 2.0, G, drifted="edge1,edge2", unreachable="", seen="a", epoch=2)
+    verified(story, 2.1, "a")
+    assert told(story) == []
+    story.add(FactKind.EDGE_REASSERTED, 2.2, G, group(active="b", epoch=2))
+    verified(story, 2.3, "a")
+    assert told(story) == [f"I1 at sequence {len(story.facts)}: main: a answers a call while b takes them"]
+
+
+def test_i3_a_command_that_was_obeyed_after_a_newer_epoch_was_read() -> None:
+    story = switched()
+    read(story, 2.0, "b", 5)
+    commanded(story, 2.1, "redirect", "a", 3)
+    assert "I3 at sequence 9: main: main obeys epoch 3 after 5" in told(story)
+    refused = switched()
+    read(refused, 2.0, "b", 5)
+    commanded(refused, 2.1, "redirect", "a", 3, status="refused")
+    assert told(refused) == [], "which is what an actuator does with it"
+
+
+def test_i3_an_answer_that_comes_late_and_a_reading_of_what_was_forgotten_are_no_breach() -> None:
+    story = switched()
+    known = {"switch": "SW-1", "verb": "unfence", "command": "CMD-LATE"}
+    story.add(FactKind.SWITCH_INTENDED, 2.0, G, side="a", epoch=2, **known)
+    commanded(story, 2.1, "fence", "b", 3)
+    story.add(FactKind.SWITCH_STEP_FINISHED, 2.2, G, status="succeeded", **known)
+    read(story, 2.3, "b", 1)
+    assert told(story) == []
+
+
+def test_what_others_did_while_they_led_is_believed() -> None:
+    story = switched()
+    story.add(FactKind.LEADERSHIP_TAKEN, 9.0, "here", group(active="a", epoch=4))
+    verified(story, 9.5, "a")
+    assert told(story) == []
