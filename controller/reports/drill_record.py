@@ -82,7 +82,7 @@ def _scenario_title(drill: Drill, scenario: Scenario | None, voice: Voice) -> st
 
 def _glance(drill: Drill, voice: Voice) -> Section:
     score = voice.unknown if drill.score is None else Cell(text=f"{drill.score:.0%}")
-    result = Cell(text=voice.of(DRILL_STATES[drill.state]), note=drill.abort_reason)
+    result = Cell(text=voice.of(DRILL_STATES[drill.state]), note=voice.reason(drill.abort_reason))
     if drill.passed is not None:
         result = Cell(
             text=voice.word("passed" if drill.passed else "failed"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.model import words
 from controller.model.runbooks import Text
+from controller.reports.answers import ANSWERS, SENTENCES
 
 MILESTONES: Mapping[str, Text] = {
     "detect": Text(zh="检出故障", en="the fault detected"),
@@ -191,6 +192,7 @@ _SENTENCES: Sequence[tuple[re.Pattern[str], Text]] = tuple(
         (r"it is (\S+)", "实为{}", "it is {}"),
         (r"unheld for (\S+) s", "无人持有已 {} 秒", "unheld for {} s"),
         (r"active (\S+), epoch (\d+)", "{} 在用，纪元 {}", "active {}, epoch {}"),
+        *SENTENCES,
         (r"(\w+) failed", "{}失败", "{} failed"),
     )
 )
@@ -201,7 +203,7 @@ def _by_value(*tables: Mapping[Any, Text]) -> dict[str, Text]:
     return {str(key): text for table in reversed(tables) for key, text in table.items()}
 
 
-KNOWN: Mapping[str, Text] = _by_value(words.REFUSALS, REASONS, words.PAGE_REASONS)
+KNOWN: Mapping[str, Text] = _by_value(words.REFUSALS, REASONS, words.PAGE_REASONS, ANSWERS)
 _FAULTS: Mapping[str, Text] = _by_value(words.FAULTS)
 _QUOTED: Mapping[str, Text] = _by_value(
     KNOWN, words.PHASES, words.FAULTS, words.INCIDENT_STATES, words.SWITCH_OUTCOMES, words.OUTCOMES, _AUDIO
@@ -210,7 +212,7 @@ _QUOTED: Mapping[str, Text] = _by_value(
 
 
 def reason_text(reason: str) -> Text:
-    """In both languages; one that is not known as it stands."""
+    """In both languages; one that is not known as it stands. Several are joined by semicolons."""
     if (known := KNOWN.get(reason)) is not None:
         return known
     for pattern, said in _SENTENCES:
@@ -220,6 +222,10 @@ def reason_text(reason: str) -> Text:
                 zh=said.zh.format(*(text.zh for text in quoted)),
                 en=said.en.format(*(text.en for text in quoted)),
             )
+    several = reason.split("; ")
+    each = [reason_text(part) for part in several] if len(several) > 1 else []
+    if any(text.zh != part for text, part in zip(each, several, strict=False)):
+        return Text(zh="；".join(text.zh for text in each), en="; ".join(text.en for text in each))
     return Text(zh=reason, en=reason)
 
 

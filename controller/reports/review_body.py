@@ -119,7 +119,7 @@ def _run(run: Run, voice: Voice) -> list[Block]:
 
 def _step(run: Run, record: StepRecord, voice: Voice) -> tuple[Cell, ...]:
     title = voice.background.steps.get((run.runbook, record.path.rsplit("/", 1)[-1]))
-    notes = [record.message, record.proof]
+    notes = [voice.reason(record.message), record.proof]
     if record.attempt > 1:
         notes.insert(0, voice.word("attempts", record.attempt))
     took = ""
@@ -219,7 +219,7 @@ def _proof(line: Line, voice: Voice) -> tuple[Cell, ...]:
         Cell(text=voice.word("switch_ended" if line.get("verb") == "verify" else "full_test")),
         Cell(
             text=voice.word(result),
-            note=str(line.get("message") or ""),
+            note=voice.reason(str(line.get("message") or "")),
             tone=Tone.GOOD if passed else Tone.BAD if result == "failed" else Tone.PLAIN,
         ),
         voice.cell(side if isinstance(side, str) else ""),
@@ -251,7 +251,7 @@ def _page(page: Page, voice: Voice) -> list[Block]:
             Cell(text=item.channel),
             Cell(
                 text=voice.of(DELIVERY_STATES[item.state]),
-                note=item.message,
+                note=voice.reason(item.message),
                 tone=Tone.BAD if item.state in _BAD_DELIVERIES else Tone.PLAIN,
             ),
             Cell(text=str(item.round + 1)),

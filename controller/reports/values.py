@@ -114,6 +114,8 @@ def shown(kind: FactKind, name: str, value: object, language: Language) -> str:
     match name:
         case "state":
             table: Mapping[str, Text] = _STATES.get(kind, {})
+        case "note" if kind is FactKind.HEALTH_CHANGED:
+            table = KNOWN  # a probe's words; those of a person stay
         case "verb" if kind is FactKind.SWITCH_INTENDED:
             table = _INTENDED
         case _:

@@ -11,7 +11,7 @@ from controller.model.words import FAULTS
 from controller.reports.document import Cell, Tone
 from controller.reports.headings import heading
 from controller.reports.review import Background
-from controller.reports.values import Language, said
+from controller.reports.values import Language, refusal_text, said
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,10 @@ class Voice:
 
     def of(self, text: Text) -> str:
         return said(text, self.language)
+
+    def reason(self, words: str) -> str:
+        """The record's own words, as this reader reads them; what a device said stays."""
+        return refusal_text(words, self.language) if words else ""
 
     @property
     def unknown(self) -> Cell:

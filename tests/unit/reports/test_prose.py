@@ -12,6 +12,7 @@ from controller.model.facts import FactKind
 from controller.model.faults import FaultKind, Impact, Urgency
 from controller.model.groups import Refusal
 from controller.model.incidents import SeverityReason
+from controller.reports.answers import ANSWERS, SENTENCES
 from controller.reports.phrases import PHRASES
 from controller.reports.prose import (
     Language,
@@ -327,3 +328,55 @@ def test_every_reason_reads_in_chinese_without_english() -> None:
         chinese = refusal_text(reason, Language.ZH)
         assert not re.search(r"[A-Za-z]{2}", chinese.replace("own lag", "")), (reason, chinese)
         assert refusal_text(reason, Language.EN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "chinese"),
+    [
+        ("no answer from edge1, edge2", "edge1, edge2 无应答"),
+        ("no answer from edge1, and backup is not fenced", "edge1 无应答，且 backup 未隔离"),
+        ("edge e1: epoch 3 is older than 5", "边缘 e1：纪元 3 旧于 5"),
+        ("no connection to 10.0.0.1:80: Connection refused", "无法连接 10.0.0.1:80：连接被拒绝"),
+        ("no connection to ring:80: [Errno 113] No route to host", "无法连接 ring:80：没有到主机的路由"),
+        (
+            "a fence is not ready: edge e1 has no epoch gate; /usr/bin/cut can't be run",
+            "隔离手段未就绪：边缘 e1 不核对纪元；/usr/bin/cut 无法运行",
+        ),
+        ("primary is not fenced: nothing confirms it", "primary 未被隔离：没有任何确认"),
+        ("not yet: sip:a is active at e1, e2", "尚未：sip:a 在 e1, e2 已启用"),
+        ("leadership is not held", "未持有领导权"),
+        ("/bin/ring was killed after 3 s", "/bin/ring 运行 3 秒后被终止"),
+        ("edge e1 has no sip:a in set 9", "边缘 e1 的第 9 组没有 sip:a"),
+        (
+            "http://10.0.0.1:80: no answer to dispatcher.list: timeout",
+            "http://10.0.0.1:80 对 dispatcher.list 无应答：超时",
+        ),
+    ],
+)
+def test_what_our_adapters_answer_reads_in_chinese(answer: str, chinese: str) -> None:
+    assert refusal_text(answer, Language.ZH) == chinese
+    data = {"verb": "fence", "status": "failed", "message": answer}
+    assert chinese in fact_line("switch_step_finished", "calls", "", data, Language.ZH)
+    assert not re.search("[\u4e00-\u9fff]", refusal_text(answer, Language.EN))
+
+
+def test_the_words_of_adapters_are_translated_whole() -> None:
+    assert not [text.zh for text in ANSWERS.values() if re.search(r"[A-Za-z]", text.zh)]
+    for pattern, chinese, english in SENTENCES:
+        places = re.compile(pattern).groups
+        for text in (chinese, english):
+            assert {int(place) for place in re.findall(r"\{(\d)\}", text)} == set(range(places)), pattern
+        assert not re.search(r"[A-Za-z]", chinese), pattern
+
+
+def test_what_a_device_says_of_itself_stays() -> None:
+    for words in ("Trunk busy; try later", "rc=7 unexpected flag", "换线; 已复位"):
+        assert refusal_text(words, Language.ZH) == words
+
+
+def test_a_probe_s_note_is_translated_and_a_person_s_is_not() -> None:
+    data = {"rung": "sip", "current": "DOWN", "note": "Connection refused"}
+    assert "连接被拒绝" in fact_line("health_changed", "primary", "", data, Language.ZH)
+    assert "Connection refused" in fact_line(
+        "note", "INC-1", "li", {"note": "Connection refused"}, Language.ZH
+    )
