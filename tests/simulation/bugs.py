@@ -7,6 +7,7 @@
 | 250 | the last resort of a person's stopped switch ran under no incident although one stood | endings: it belongs to the incident that stands | this plan |
 | 26 | `verify` found fault with every record that begins with a takeover | the checkers take over what a new leader read | every seed with several nodes |
 | 1291 | the checker took a call that a drained side answered late for a second active side | the checker of I1 | every seed |
+| 9027 | the same of a side that had been drained, and that was broken and back before it answered | the checker of I1 | tests/unit/core/test_actuator_invariants.py |
 | 103 | an experiment that outlives its node's following and leading again was called unintended | the checker of I2 | this plan |
 """
 

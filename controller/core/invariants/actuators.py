@@ -83,9 +83,10 @@ class Healing:
 def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> Iterator[Violation]:
     """Never two sides that take calls, and no call taken by a side that is not the one. While a person's move, or the way
     back of any, goes from edge to edge both are, for at most `SPREAD` seconds; after a drain the old side, which is not
-    cut off, may still answer what was sent to it before."""
+    cut off, may still answer what was sent to it before, also when it was broken meanwhile, which no command did."""
     moves, drains = _moves(story, PLANNED), _moves(story, DRAINING)
     taking: dict[str, Taking] = {}
+    commanded: dict[str, int] = {}
     for seen in observations:
         before = taking.get(seen.group)
         match seen:
@@ -95,8 +96,9 @@ def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> I
                 if len(seen.sides) > 1 and (seen.group, seen.epoch) not in moves:
                     yield _by(seen, "I1", f"{_named(seen)} take calls at once, under epoch {seen.epoch}")
                 taking[seen.group] = seen
+                commanded[seen.group] = seen.epoch or commanded.get(seen.group, 0)
             case Answered() if before is not None and before.sides and seen.side not in before.sides:
-                if (seen.group, before.epoch) in drains:
+                if (seen.group, commanded[seen.group]) in drains:
                     continue
                 yield _by(seen, "I1", f"{seen.side} answers a call while {_named(before)} takes them")
             case _:

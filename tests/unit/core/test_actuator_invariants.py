@@ -62,6 +62,14 @@ def test_i1_a_drained_side_is_not_cut_off_and_may_answer_late() -> None:
     assert found(taking(0.0, "a"), taking(1.0, "b", epoch=3), late, story=planned()) != []
 
 
+def test_i1_a_drained_side_that_was_broken_meanwhile_may_answer_late_as_well() -> None:
+    """Both sides break after the drain and come back: what waited in the old one is answered, and no command was given."""
+    late = Answered(at=4.0, group=G, side="a")
+    drained = (taking(0.0, "a"), taking(1.0, epoch=2), taking(3.0, "b"))
+    assert found(*drained, late, story=planned()) == []
+    assert found(*drained, taking(3.5, "b", epoch=3), late, story=planned()) != []
+
+
 def test_i1_the_way_back_goes_from_edge_to_edge_too() -> None:
     story = Story()
     story.add(FactKind.SWITCH_PHASE, 0.0, G, group(epoch=3), switch="SW-0001", phase="compensating", epoch=3)
