@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.paging import escalation
+from controller.core.paging.paging import RECHECK
 from controller.core.paging.paging import superseded
 from controller.core.step import leaving
 from controller.model.commands import Notify
@@ -383,7 +384,7 @@ def test_what_comes_due_without_a_lease_waits_for_it() -> None:
     assert pager.until(100.0) == []
     assert len(pager.facts) == before
     due = escalation.wake_at(pager.state, pager.policy)
-    assert due is not None and pager.now < due <= pager.now + escalation.RECHECK
+    assert due is not None and pager.now < due <= pager.now + RECHECK
     pager.state = dataclasses.replace(pager.state, lease_deadline=1e9)
     assert to(pager.wake()) == [("li", "robot")]
 
