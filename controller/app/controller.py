@@ -1,29 +1,16 @@
-"""The composition root: builds a controller from its settings, and runs it."""
+"""One controller, put together from its settings."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import json
-import logging
-import os
-import secrets
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from controller import registry
-from controller.configuration.check import CheckReport, check, render_text
-from controller.configuration.kinds import Kinds
-from controller.configuration.loading import load
-from controller.configuration.node import NodeSettings
-from controller.configuration.schema import schema
+from controller.app.coordination import coordinated
+from controller.app.keys import key
 from controller.configuration.settings import Settings
-from controller.core.invariants import violations
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
@@ -34,72 +21,23 @@ from controller.engine.prober_process import ProcessProber
 from controller.engine.records import Records
 from controller.engine.replication import Replica
 from controller.engine.sharing import Sharing
-from controller.etcd.client import EtcdSettings
-from controller.leases.etcd.adoption import Adopted
-from controller.leases.etcd.adoption import adopt as leases_adopt
-from controller.leases.etcd.bundle import EtcdCoordination
-from controller.leases.etcd.places import Places
 from controller.leases.local import LocalLease
-from controller.model.errors import ConfigurationError, CoordinationError, Problem
+from controller.model.errors import ConfigurationError, Problem
 from controller.model.events import LadderFinished, VantageBeat
-from controller.model.facts import Entry, Fact, FactKind, entry_payload
 from controller.model.health import RungKey
-from controller.model.moments import Values
 from controller.model.policy import Policy
 from controller.notifiers.pager import Pager
-from controller.ports import Action, Adopting, Coordinated, Grants, Lease, Notifier, SwitchDriver, Target
+from controller.ports import Action, Coordinated, Grants, Lease, Notifier, SwitchDriver, Target
 from controller.stores.archive import SqlArchive
 from controller.stores.journal import SqliteJournal
-from controller.stores.journal_reader import JournalReader
 from controller.stores.shipping import Shipper
 from controller.web.access import Access, Account, Role
 from controller.web.console import Console
 from controller.web.links import AcknowledgeLinks
 from controller.web.server import Listeners, make_application
 
-log = logging.getLogger(__name__)
-
 WATCH_PERIOD = 0.1
 """Seconds between two looks at this process's own timers."""
-
-WARM = 20.0
-"""Seconds after which every target has been heard of."""
-
-COLLECTING = (20_000, 20, 20)
-"""Thresholds of the garbage collector; nearly everything here is freed without it."""
-
-
-def shipped(kind: str) -> Path:
-    """Where the shipped `runbooks` or `config` are: in an installed package, or in the checkout."""
-    package = Path(__file__).parent
-    installed = package / "shipped" / kind
-    return installed if installed.is_dir() else package.parent / kind
-
-
-def kinds() -> Kinds:
-    """Every adapter this installation knows, by category; none is imported yet."""
-    return Kinds(
-        names={name: tuple(table) for name, table in registry.CATEGORIES.items()}, load=registry.load
-    )
-
-
-def load_settings(path: Path) -> Settings:
-    """Raises ConfigurationError with every problem found."""
-    return load(path, kinds(), shipped)
-
-
-def check_settings(path: Path, loss: float) -> CheckReport:
-    """What is wrong with a configuration, and what its groups can promise. `loss`: 0 to 1, each way."""
-    return check(path, kinds(), shipped, loss=loss)
-
-
-def configuration_schema() -> dict[str, Any]:
-    """The JSON Schema of a configuration file, with the parameters of every kind that is installed."""
-    return schema(kinds())
-
-
-def check_text(report: CheckReport, language: str) -> str:
-    return render_text(report, language)
 
 
 class Controller:
@@ -112,7 +50,7 @@ class Controller:
         self.clock = SystemClock()
         self.journal = SqliteJournal(node.data / "journal.db", node.name)
         self.archive = SqlArchive(node.archive)
-        self.coordination = _coordination(node)
+        self.coordination = coordinated(node)
         self.lease: Lease = (
             LocalLease(node.data / "lease.lock", lifetime=node.coordination.ttl)
             if self.coordination is None
@@ -120,7 +58,7 @@ class Controller:
         )
         replica = None if self.coordination is None else Replica(self.coordination.register)
         self.prober = ProcessProber(node.name, self.clock)
-        self.links = AcknowledgeLinks(_key(node.data / "links.key"), spent=node.data / "links.spent")
+        self.links = AcknowledgeLinks(key(node.data / "links.key"), spent=node.data / "links.spent")
         self.pager = Pager(policy.people, _notifiers(policy), self._link)
         self.actions: dict[str, Action] = {
             kind: registry.load("action", kind)(chosen) for kind, chosen in node.actions.items()
@@ -277,72 +215,13 @@ class Controller:
             token.secret: Account(name=token.name, role=Role[token.role.name]) for token in node.http.tokens
         }
         if not accounts:
-            token = _key(node.data / "web.token").hex()
+            token = key(node.data / "web.token").hex()
             accounts[token] = Account(name="operator", role=Role.OPERATOR)
-        return Access(accounts, _key(node.data / "session.key"))
+        return Access(accounts, key(node.data / "session.key"))
 
     def _link(self, incident: str, person: str) -> str:
         token = self.links.make(incident, person, self.clock.now().wall)
         return f"{self.settings.node.http.public_url}/a/{token}"
-
-
-def _coordination(node: NodeSettings) -> EtcdCoordination | None:
-    """None for a node that stands alone. Raises CoordinationError when a file can't be used."""
-    settings = node.coordination
-    if settings.kind == "local":
-        return None
-    etcd = EtcdSettings(
-        endpoints=settings.endpoints,
-        timeout=settings.timeout,
-        user=settings.user,
-        password=settings.password,
-        authority=settings.authority,
-        certificate=settings.certificate,
-        key=settings.key,
-        accept_old=settings.accept_old_etcd,
-    )
-    return EtcdCoordination(
-        etcd, Places(settings.cluster), node.name, lifetime=int(settings.ttl), pin=node.data / "cluster.pin"
-    )
-
-
-async def adopt(settings: Settings, *, by: str, reason: str) -> Adopted:
-    """Take the coordination store that answers for this controller's own, with the state of this node's journal. The
-    controller of this node must be stopped. Raises StoreError, CoordinationError, ActionError."""
-    node, policy = settings.node, settings.policy
-    coordination = _coordination(node)
-    if coordination is None:
-        raise CoordinationError("this node stands alone (coordination: local): there is no store to adopt")
-    journal = SqliteJournal(node.data / "journal.db", node.name)
-    built: dict[str, SwitchDriver] = {
-        name: registry.load("driver", group.driver)(group, group.driver_parameters)
-        for name, group in policy.groups.items()
-    }
-    drivers = {name: driver for name, driver in built.items() if isinstance(driver, Adopting)}
-    recovered = await journal.open()
-    try:
-        seen = {name: await driver.highest_epoch() for name, driver in drivers.items()}
-        adopted = await leases_adopt(coordination, recovered.aggregates, seen)
-        epochs = {group.name: group.epoch for group in adopted.groups}
-        for name, driver in drivers.items():
-            if seen[name] < (epoch := epochs.get(name, seen[name] + 1)):
-                await driver.adopt(epoch, coordination.store)
-        data: Values = (
-            ("store", coordination.store),
-            ("reason", reason),
-            ("first", adopted.first),
-            ("epochs", ",".join(f"{name}={epoch}" for name, epoch in sorted(epochs.items()))),
-        )
-        fact = Fact(
-            kind=FactKind.STORE_ADOPTED, at=SystemClock().now(), subject=node.name, actor=by, data=data
-        )
-        await journal.record([fact])
-        return adopted
-    finally:
-        await journal.close()
-        await coordination.close()
-        for each in built.values():
-            await each.close()
 
 
 def targets(policy: Policy) -> list[Target]:
@@ -363,74 +242,6 @@ def _holders(policy: Policy) -> dict[str, dict[str, str]]:
     }
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Run a controller until SIGINT or SIGTERM."""
-    import uvloop
-
-    _set_memory_aside()
-    gc.set_threshold(*COLLECTING)
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        loop.call_later(WARM, _set_memory_aside)
-        await Controller(settings).run(ready, stop)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
-
-
-def _set_memory_aside() -> None:
-    """What lives as long as the process is not walked through by the garbage collector again and again: over ten
-    thousand targets that took 150 ms each time, in the middle of whatever was going on."""
-    gc.collect()
-    gc.freeze()
-
-
-def web_token(settings: Settings) -> str:
-    """The token made for a configuration that declares none; empty when it declares some."""
-    node = settings.node
-    return "" if node.http.tokens else _key(node.data / "web.token").hex()
-
-
-async def read_timeline(path: Path, *, incident: str, after: int | None, limit: int) -> list[dict[str, Any]]:
-    """Entries of a journal file, as the API shows them: those after a sequence, or the newest. Raises StoreError."""
-    return [_view(entry) for entry in await _entries(path, incident=incident, after=after, limit=limit)]
-
-
-async def check_journal(path: Path) -> tuple[list[str], str, int]:
-    """Violations of the chain and the invariants, the head's digest, and the number of entries. Raises StoreError."""
-    reader = JournalReader(path)
-    await reader.open()
-    try:
-        broken = await reader.verify()
-        head = await reader.head()
-    finally:
-        await reader.close()
-    entries = await _entries(path, incident="", after=0, limit=sys.maxsize)
-    found = [*broken, *(str(violation) for violation in violations(entries, chain=False))]
-    return found, head.digest if head else "", head.sequence if head else 0
-
-
-async def _entries(path: Path, *, incident: str, after: int | None, limit: int) -> list[Entry]:
-    reader = JournalReader(path)
-    await reader.open()
-    try:
-        if after is None:
-            after = await reader.before_newest(limit, incident=incident)
-        return [entry async for entry in reader.entries(incident=incident, after=after, limit=limit)]
-    finally:
-        await reader.close()
-
-
-def _view(entry: Entry) -> dict[str, Any]:
-    decoded = json.loads(entry.payload)
-    decoded.pop("changed", None)
-    return dict(entry_payload(entry, decoded))
-
-
 def _notifiers(policy: Policy) -> dict[tuple[str, str], Notifier]:
     problems: list[Problem] = []
     notifiers: dict[tuple[str, str], Notifier] = {}
@@ -444,20 +255,6 @@ def _notifiers(policy: Policy) -> dict[tuple[str, str], Notifier]:
     if problems:
         raise ConfigurationError(problems)
     return notifiers
-
-
-def _key(path: Path) -> bytes:
-    """32 secret bytes kept in `path`, made on first use, readable by this user alone."""
-    with contextlib.suppress(FileNotFoundError):
-        return bytes.fromhex(path.read_text().strip())
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = secrets.token_bytes(32)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:
-            file.write(key.hex() + "\n")
-        return key
-    return bytes.fromhex(path.read_text().strip())
 
 
 async def _end(parts: Sequence[asyncio.Task[None]]) -> None:
