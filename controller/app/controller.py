@@ -15,8 +15,9 @@ from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
 from controller.engine.holds import RUNG, Holds
+from controller.engine.inbox import failover_relevant
 from controller.engine.leadership import Leadership, watch_timers
-from controller.engine.loop import Engine, failover_relevant
+from controller.engine.loop import Engine
 from controller.engine.prober_process import ProcessProber
 from controller.engine.records import Records
 from controller.engine.replication import Replica

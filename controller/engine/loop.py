@@ -7,58 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from controller.core.step import committing, leaving, step, wake_at
 from controller.engine.dispatch import Dispatcher
+from controller.engine.inbox import Inbox, Waiting, failover_relevant
 from controller.engine.recovery import restore, succeeded, succession
 from controller.engine.replication import Replica
 from controller.model.commands import Command, RunLadder
 from controller.model.errors import ChainBroken, CoordinationError, StoreError
 from controller.model.events import (
     Event,
-    HealthChanged,
-    LeadershipLost,
     LeadershipTaken,
-    LeaseChanged,
-    Measured,
     Started,
     TimerFired,
-    VantageBeat,
 )
 from controller.model.facts import Entry, Fact
-from controller.model.moments import Moment
 from controller.model.policy import Policy
 from controller.model.state import State
 from controller.ports import Clock, Journal
 
 log = logging.getLogger(__name__)
 
-MOST_EVENTS = 512
-"""Folded in one commit."""
-
-ORDINARY_SLICE = 0.003
-"""Seconds given at a time to what no failover waits for: in a storm of it each of a failover's dozen turns waits no longer
-than that and one commit."""
-
-SWITCHING_SLICE = 0.0005
-"""The same while a group is being switched: one or two events."""
-
 SHORTEST_TIMER = 0.005
 """Seconds; a deadline that a stage leaves in the past can't spin the loop."""
 
 JOURNAL_RETRY = 0.5
 """Seconds between attempts while the journal can't be written."""
-
-MOST_WAITING = 200_000
-"""Events of what no failover waits for; past it the oldest are dropped and counted. While the journal is unavailable
-what waits is thinned out instead, to the newest word on each target."""
-
-
-ALONE = (LeadershipTaken, LeadershipLost)
-"""Folded in a commit of their own: what was decided on the other side of them never leaves with them."""
 
 
 @dataclass(slots=True)
@@ -83,12 +59,6 @@ class Snapshot:
     state: State
     policy: Policy
     sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    event: Event
-    reply: asyncio.Future[tuple[Fact, ...]] | None
 
 
 class Engine:
@@ -116,9 +86,7 @@ class Engine:
         self._replica = replica
         self._resign = resign
         self._trail: asyncio.Task[None] | None = None
-        self._urgent: deque[_Waiting] = deque()
-        self._ordinary: deque[_Waiting] = deque()
-        self._wakeup = asyncio.Event()
+        self._inbox = Inbox(failover_relevant(policy))
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._subscribers: list[Callable[[Sequence[Entry]], None]] = []
@@ -127,7 +95,6 @@ class Engine:
         self._head = ""
         self._failing_since: float | None = None
         self._trial: asyncio.TimerHandle | None = None
-        self._relevant = failover_relevant(policy)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -145,7 +112,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Events not folded yet."""
-        return len(self._urgent) + len(self._ordinary)
+        return len(self._inbox)
 
     async def open(self) -> None:
         """Read the journal and take up where it ended. Raises StoreError or ChainBroken."""
@@ -159,12 +126,12 @@ class Engine:
 
     def submit(self, event: Event) -> None:
         """Queue an event. Outcomes, operators and whatever a failover may wait for go before the rest."""
-        self._put(_Waiting(event, None))
+        self._put(Waiting(event, None))
 
     async def ask(self, event: Event) -> tuple[Fact, ...]:
         """Queue an event and wait until everything it led to is durable; returns those facts."""
         reply: asyncio.Future[tuple[Fact, ...]] = asyncio.get_running_loop().create_future()
-        self._put(_Waiting(event, reply))
+        self._put(Waiting(event, reply))
         return await reply
 
     def subscribe(self, listener: Callable[[Sequence[Entry]], None]) -> Callable[[], None]:
@@ -176,44 +143,23 @@ class Engine:
         """Until cancelled. A defect in a stage stops the engine: a half-folded state is never acted on. So does
         ChainBroken: with a journal that does not hold what this state came of, only a new start can tell what is true."""
         while True:
-            if not self._urgent and not self._ordinary:
-                self._wakeup.clear()
-                await self._wakeup.wait()
+            await self._inbox.filled()
             await self._fold()
             await asyncio.sleep(0)
 
-    def _put(self, waiting: _Waiting) -> None:
-        event = waiting.event
-        ordinary = isinstance(event, (HealthChanged, Measured)) and event.key.component not in self._relevant
-        (self._ordinary if ordinary else self._urgent).append(waiting)
-        if len(self._ordinary) > MOST_WAITING:
-            self._ordinary.popleft()
-            self.counters.dropped += 1
-        self._wakeup.set()
+    def _put(self, waiting: Waiting) -> None:
+        self._inbox.put(waiting)
+        self.counters.dropped = self._inbox.dropped
 
     async def _fold(self) -> None:
         began = self._clock.now().mono
         state = committing(self._state)
-        batch: list[_Waiting] = []
+        turn = self._inbox.turn(self._clock)
+        batch = turn.batch
         recorded: list[Fact] = []
         commands: list[Command] = []
         replies: list[tuple[asyncio.Future[tuple[Fact, ...]], tuple[Fact, ...]]] = []
-        slice_ends: float | None = None
-        while len(batch) < MOST_EVENTS:
-            if self._urgent:
-                if batch and isinstance(self._urgent[0].event, ALONE):
-                    break
-                waiting = self._urgent.popleft()
-            elif self._ordinary:
-                if slice_ends is None:
-                    switching = any(group.switch is not None for group in state.groups.values())
-                    slice_ends = self._clock.now().mono + (SWITCHING_SLICE if switching else ORDINARY_SLICE)
-                elif self._clock.now().mono >= slice_ends:
-                    break
-                waiting = self._ordinary.popleft()
-            else:
-                break
-            batch.append(waiting)
+        while (waiting := turn.next(state)) is not None:
             event = waiting.event
             if isinstance(event, LeadershipTaken):
                 event = replace(event, aggregates=succession(state, event.aggregates, self.policy))
@@ -224,8 +170,6 @@ class Engine:
             commands.extend(decision.commands)
             if waiting.reply is not None:
                 replies.append((waiting.reply, decision.facts))
-            if isinstance(event, ALONE):
-                break
         commands = list(leaving(state, commands))
         folded = self._clock.now().mono
         self.counters.longest_fold = max(self.counters.longest_fold, folded - began)
@@ -302,7 +246,7 @@ class Engine:
         except CoordinationError as error:
             self._resign(str(error))
 
-    async def _wait_for_journal(self, batch: Sequence[_Waiting], error: StoreError) -> None:
+    async def _wait_for_journal(self, batch: Sequence[Waiting], error: StoreError) -> None:
         """Nothing was recorded, so nothing happened: the old state stands, the events wait, a person who asked is
         told at once. What was decided meanwhile is decided again, after a gap, and therefore not acted upon blindly."""
         now = self._clock.now().mono
@@ -317,14 +261,10 @@ class Engine:
         await asyncio.sleep(JOURNAL_RETRY)
         at = self._clock.now()
         gap = TimerFired(at=at, gap=at.mono - self._failing_since)
-        again = _newest([*kept, *self._urgent])
-        self._urgent = deque(
-            [_Waiting(gap, None), *(_Waiting(_dated(each.event, at), each.reply) for each in again)]
-        )
-        self._ordinary = deque(_newest(self._ordinary))
+        self._inbox.put_back(kept, gap)
 
     @staticmethod
-    def _refuse(batch: Sequence[_Waiting], error: StoreError) -> None:
+    def _refuse(batch: Sequence[Waiting], error: StoreError) -> None:
         for waiting in batch:
             if waiting.reply is not None and not waiting.reply.done():
                 waiting.reply.set_exception(StoreError(f"not done, the journal can't be written: {error}"))
@@ -364,40 +304,3 @@ class Engine:
         self._timer = None
         at = self._clock.now()
         self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
-
-
-def _dated(event: Event, at: Moment) -> Event:
-    """As it is folded after an outage of the journal: what was asked for or came about counts from now on, what was seen
-    stays as old as it is, or it would pass for fresh evidence."""
-    return event if isinstance(event, (HealthChanged, Measured)) else replace(event, at=at)
-
-
-def _newest(waiting: Iterable[_Waiting]) -> list[_Waiting]:
-    """Without what a later event makes void, so that an outage of the journal, however long, fills no memory: of each
-    target and of the lease the newest word counts, timers and beats come again by themselves."""
-    kept: dict[object, _Waiting] = {}
-    for number, each in enumerate(waiting):
-        event = each.event
-        match event:
-            case VantageBeat() | TimerFired():
-                continue
-            case HealthChanged() | Measured():
-                name: object = (type(event), event.vantage, event.key)
-            case LeaseChanged():
-                name = LeaseChanged
-            case _:
-                name = number
-        kept.pop(name, None)
-        kept[name] = each
-    return list(kept.values())
-
-
-def failover_relevant(policy: Policy) -> frozenset[str]:
-    """Components a group's decision may wait for."""
-    names: set[str] = set()
-    for group in policy.groups.values():
-        names.update(side.component for side in group.sides)
-        names.update(group.edges)
-        if group.echo:
-            names.add(group.echo)
-    return frozenset(names)

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.paging import escalation
-from controller.core.paging.paging import RECHECK
-from controller.core.paging.paging import superseded
+from controller.core.paging.paging import RECHECK, superseded
 from controller.core.step import leaving
 from controller.model.commands import Notify
 from controller.model.encoding import decode_aggregates, fact_payload, plain
