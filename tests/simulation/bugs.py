@@ -8,6 +8,7 @@
 | 26 | `verify` found fault with every record that begins with a takeover | the checkers take over what a new leader read | every seed with several nodes |
 | 1291 | the checker took a call that a drained side answered late for a second active side | the checker of I1 | every seed |
 | 9027 | the same of a side that had been drained, and that was broken and back before it answered | the checker of I1 | tests/unit/core/test_actuator_invariants.py |
+| 809 | on the way back both sides took calls for 23 ms, while the edges went over one after the other | driver of the Kamailio edges: all of them leave the one side before any goes to the other | this plan; I1, which allows a way back no overlap |
 | 103 | an experiment that outlives its node's following and leading again was called unintended | the checker of I2 | this plan |
 """
 
@@ -65,6 +66,19 @@ BUGS: dict[str, Bug] = {
                 (9.426, "leader cut from the switch", 2.5),
             ),
             ((4.5, "force"),),
+        ),
+    ),
+    "both sides for a moment on the way back": Bug(
+        809,
+        _plan(
+            1,
+            Kind.BROKEN,
+            11.291,
+            (
+                (3.84, "side killed", 2.0),
+                (5.11, "both sides broken", 0.3),
+                (6.291, "leader cut from an edge", 5.0),
+            ),
         ),
     ),
     "an experiment across a takeover": Bug(

@@ -123,7 +123,8 @@ class KamailioDispatcher:
     async def _drain(self, command: Drive) -> ActionOutcome:
         """New calls go to the other side; calls in progress stay. `live_calls` None: they can't be counted."""
         old, new = self._uri(command.side), self._uri(self._other(command.side))
-        if away := await self._away():
+        seen = await self._edges.ask(lambda edge: edge.view(), needed=0)
+        if away := self._needed_and_away(seen):
             raise Unreachable(f"no answer from {away}")
         reached = await self._edges.change(command.epoch, routing={old: False, new: True}, first=new)
         profile = self.parameters.live_calls
@@ -185,23 +186,28 @@ class KamailioDispatcher:
         return ActionOutcome(message=told, data=reached.data)
 
     async def _redirect(self, command: Drive) -> ActionOutcome:
-        """New calls go to this side and to no other, but for a fallback that is not fenced."""
+        """New calls go to this side and to no other, but for a fallback that is not fenced. Where the other one still gets
+        some, as on the way back, every edge leaves it before any edge goes to this side: for a moment neither, never both.
+        """
         new, other = self._uri(command.side), self._other(command.side)
-        if (away := await self._away()) and not await self._fenced(command, other):
+        old = self._uri(other)
+        seen = await self._edges.ask(lambda edge: edge.view(), needed=0)
+        away = self._needed_and_away(seen)
+        if away and not await self._fenced(command, other):
             # An edge that can't be told would go on sending calls to a side that takes them: better all as they are.
             raise Unreachable(f"no answer from {away}, and {other} is not fenced")
         stays = self.parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
+        if not stays and any(view.takes_calls(old) for view in seen.views.values()):
+            await self._edges.change(command.epoch, routing={old: False})
         rule = {new: False} if self._side(command.side).edge_rule else {}
         reached = await self._edges.change(
-            command.epoch, routing={self._uri(other): stays, new: True}, fencing=rule, first=new
+            command.epoch, routing={old: stays, new: True}, fencing=rule, first=new
         )
         return ActionOutcome(data=reached.data)
 
-    async def _away(self) -> str:
+    def _needed_and_away(self, seen: Reached) -> str:
         """The edges that don't answer, where all of them are needed."""
-        if self.group.edges_rule is not EdgesRule.ALL:
-            return ""
-        return ",".join((await self._edges.ask(lambda edge: edge.view(), needed=0)).unreachable)
+        return ",".join(seen.unreachable) if self.group.edges_rule is EdgesRule.ALL else ""
 
     async def _reassert(self, command: Drive) -> ActionOutcome:
         """As it should be, at the current epoch, on edges that are not so."""

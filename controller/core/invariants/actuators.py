@@ -19,14 +19,7 @@ from controller.model.groups import Phase, SwitchVerb
 SPREAD = 2.0
 """Seconds in which a planned move may go from edge to edge: both sides are meant to work, and calls in progress stay."""
 
-MOVES = frozenset(
-    {
-        FactKind.SWITCH_STARTED,
-        FactKind.SWITCH_INTENDED,
-        FactKind.SWITCH_PHASE,
-        FactKind.GROUP_RELEASED,
-    }
-)
+MOVES = frozenset({FactKind.SWITCH_STARTED, FactKind.SWITCH_PHASE, FactKind.GROUP_RELEASED})
 """The entries that say whose epoch is whose."""
 
 DRAINING = frozenset({SwitchVerb.SWITCHOVER, SwitchVerb.FAILBACK})
@@ -81,10 +74,13 @@ class Healing:
 
 
 def i1_one_side(observations: Iterable[Observation], story: Sequence[Line]) -> Iterator[Violation]:
-    """Never two sides that take calls, and no call taken by a side that is not the one. While a person's move, or the way
-    back of any, goes from edge to edge both are, for at most `SPREAD` seconds; after a drain the old side, which is not
-    cut off, may still answer what was sent to it before, also when it was broken meanwhile, which no command did."""
-    moves, drains = _moves(story, PLANNED), _moves(story, DRAINING)
+    """Never two sides that take calls, and no call taken by a side that is not the one. While a person's move goes from
+    edge to edge both do, for at most `SPREAD` seconds; the way back, of whatever, leaves the one side at every edge
+    before it goes to the other. After a drain or a way back the side that was left, which is not cut off, may still
+    answer what was sent to it before, also when it was broken meanwhile, which no command did."""
+    settled, back = _settled(story), _ways_back(story)
+    moves = _moves(story, PLANNED) | settled
+    drains = _moves(story, DRAINING) | settled | back
     taking: dict[str, Taking] = {}
     commanded: dict[str, int] = {}
     for seen in observations:
@@ -138,19 +134,32 @@ def _works(seen: Taking, at: float, healing: Healing) -> Iterator[Violation]:
         yield _at(at, "I12", f"{taken} takes calls {at - healing.at:.1f} s after everything was healed")
 
 
-def _moves(story: Sequence[Line], verbs: frozenset[SwitchVerb]) -> frozenset[tuple[str, int]]:
-    """(group, epoch) of switches by these verbs, of what a person settled, and of every way back."""
-    switches: set[str] = set()
-    epochs: set[tuple[str, int]] = set()
-    for line in story:
-        name, epoch = str(line.get("switch") or ""), line.get("epoch")
-        if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in verbs:
-            switches.add(name)
-        back = line.kind is FactKind.SWITCH_PHASE and line.get("phase") == Phase.COMPENSATING
-        settled = line.kind is FactKind.GROUP_RELEASED
-        if isinstance(epoch, int) and (back or settled or name in switches):
-            epochs.add((line.subject, epoch))
-    return frozenset(epochs)
+Epochs = frozenset[tuple[str, int]]
+"""(group, epoch)."""
+
+
+def _moves(story: Sequence[Line], verbs: frozenset[SwitchVerb]) -> Epochs:
+    """Of switches by these verbs, on the way there."""
+    return _epochs(
+        line for line in story if line.kind is FactKind.SWITCH_STARTED and line.get("verb") in verbs
+    )
+
+
+def _settled(story: Sequence[Line]) -> Epochs:
+    """Of what a person settled after a stop."""
+    return _epochs(line for line in story if line.kind is FactKind.GROUP_RELEASED)
+
+
+def _ways_back(story: Sequence[Line]) -> Epochs:
+    return _epochs(
+        line
+        for line in story
+        if line.kind is FactKind.SWITCH_PHASE and line.get("phase") == Phase.COMPENSATING
+    )
+
+
+def _epochs(story: Iterable[Line]) -> Epochs:
+    return frozenset((line.subject, epoch) for line in story if isinstance(epoch := line.get("epoch"), int))
 
 
 def _named(seen: Taking) -> str:

@@ -30,7 +30,9 @@ UNDONE_BY: dict[DriverVerb, tuple[DriverVerb, ...]] = {
 }
 
 UNDO_ORDER = (DriverVerb.UNFENCE, DriverVerb.THAW, DriverVerb.REDIRECT, DriverVerb.FENCE)
-"""The origin is let in and thawed before calls go back to it; a target that was let in for this is fenced again."""
+"""The origin is let in and thawed before calls go back to it; a target that was let in for this is fenced again. Let in, a
+side gets no call yet: that is REDIRECT's, for which the edges leave the target first. Until then the target serves whom
+it can, and should the origin not come back, a person finds callers with one side and not with none."""
 
 HARMLESS = frozenset({DriverVerb.PRECHECK, DriverVerb.CONFIRM_FENCE, DriverVerb.READ_BACK})
 

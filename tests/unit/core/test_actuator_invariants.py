@@ -70,12 +70,20 @@ def test_i1_a_drained_side_that_was_broken_meanwhile_may_answer_late_as_well() -
     assert found(*drained, taking(3.5, "b", epoch=3), late, story=planned()) != []
 
 
-def test_i1_the_way_back_goes_from_edge_to_edge_too() -> None:
-    story = Story()
+def back(story: Story) -> Story:
     story.add(FactKind.SWITCH_PHASE, 0.0, G, group(epoch=3), switch="SW-0001", phase="compensating", epoch=3)
-    both = taking(1.0, "a", "b", epoch=3)
-    assert found(both, taking(1.1, "a", epoch=3), story=story) == []
-    assert found(both, taking(9.0, "a", epoch=3), story=story) != []
+    return story
+
+
+def test_i1_on_the_way_back_one_side_is_left_before_the_other_is_gone_to() -> None:
+    late = Answered(at=1.2, group=G, side="b")
+    gone, returned = taking(1.0, epoch=3), taking(1.1, "a", epoch=3)
+    for story in (back(Story()), back(planned())):
+        assert found(taking(0.5, "b", epoch=2), gone, returned, late, story=story) == []
+        both = taking(1.0, "a", "b", epoch=3)
+        assert found(taking(0.5, "b", epoch=2), both, returned, story=story) == [
+            "I1: at 1.000 s: a and b take calls at once, under epoch 3"
+        ]
 
 
 def test_i3_an_actuator_that_obeys_what_is_older() -> None:
