@@ -172,6 +172,8 @@ class Vip:
         """Let back in as the standby: its processes and activities run, and it holds nothing."""
         side = command.side
         told = ""
+        # First: what was still to cut it off would do so after it was let in.
+        self._fencing.forget(side, command.epoch)
         if side in self._fences:
             told = await self._fences[side].release(command.epoch)
         answer = await self._agents[side].ask("start", self.group.name, command.epoch, within=command.timeout)
@@ -179,7 +181,6 @@ class Vip:
             raise ActionError(
                 f"{side} is not started: {'; '.join(str(one) for one in answer.get('troubles') or ())}"
             )
-        self._fencing.forget(side, command.epoch)
         return ActionOutcome(message=told)
 
     async def _give(self, command: Drive) -> ActionOutcome:

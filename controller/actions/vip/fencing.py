@@ -126,11 +126,9 @@ class Fencing:
             await self.confirmed(grants, grant.holder, grant.epoch)
 
     def forget(self, side: str, epoch: int) -> None:
-        """The next attempt asks again."""
-        for name in ("release", "outside"):
-            task = self._tasks.pop((name, side, epoch), None)
-            if task is not None:
-                task.cancel()
+        """Nothing that was begun for this side up to this epoch goes on; the next attempt asks again."""
+        for key in [one for one in self._tasks if one[1] == side and one[2] <= epoch]:
+            self._tasks.pop(key).cancel()
 
     async def end(self) -> None:
         tasks = list(self._tasks.values())

@@ -69,6 +69,18 @@ class OutsideFence:
         return "cut"
 
 
+class SlowFence(OutsideFence):
+    """It never shows that it has cut anything off."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.asked = 0
+
+    async def confirm(self, epoch: int) -> str:
+        self.asked += 1
+        raise ActionError("not cut")
+
+
 class Grants(StoreGrants):
     """`deaf`: the watch brings nothing any more."""
 
@@ -245,6 +257,27 @@ def test_an_older_epoch_closes_nothing() -> None:
                 await world.fencing.close(world.grants, side, 4)
         assert await world.fencing.close(world.grants, "backup", 6) is None
         assert world.store.grants[GROUP].phase == "held"
+
+    in_virtual_time(work)
+
+
+@pytest.mark.parametrize("after", [0.2, 2.0])
+def test_a_side_that_is_let_in_again_is_cut_off_by_nothing_from_before(after: float) -> None:
+    """The way back has an epoch of its own; whatever the fence was still at belongs to an older one."""
+
+    async def work(loop: VirtualLoop) -> None:
+        outside = SlowFence()
+        world = World(loop, outside=outside)
+        world.agent.silent = True
+        await world.hold()
+        await world.fencing.close(world.grants, "primary", 2)
+        world.fencing.begin("primary", 2)
+        await asyncio.sleep(after)
+        world.fencing.forget("primary", 3)
+        asked = outside.asked
+        assert (asked > 0) is (after > 0.5)
+        await asyncio.sleep(5.0)
+        assert outside.asked == asked
 
     in_virtual_time(work)
 
