@@ -14,16 +14,15 @@ from random import Random
 from typing import Any
 
 from controller.actions.points import Unreachable
-from controller.actions.vip.fencing import Fencing
-from controller.agent.coordination import Beat, Grant, Phase, Unconfirmed
+from controller.agent.coordination import Beat, Grant, Unconfirmed
 from controller.agent.gate import HoldExpired
 from controller.agent.hold import Holder, Standing
 from controller.agent.memory import Remembered
+from controller.agent.promises import PromiseBook
 from controller.agent.refusals import Refused
+from controller.agent.settings import AddressSettings, GroupSettings, WithoutEtcd
 from controller.core.invariants import Taking, Violation, observed
-from controller.model.errors import ActionError, CoordinationConflict, CoordinationError
-from controller.ports import Grant as Stood
-from controller.ports import GrantPhase, Heartbeat
+from tests.simulation.granting import CONTROLLERS, ETCD, Controller
 from tests.simulation.loop import Host, VirtualLoop
 from tests.simulation.network import Network
 
@@ -32,7 +31,8 @@ SIDES = ("primary", "backup")
 D = 1.0
 ARMED = 0.05
 MARGIN = 0.1
-ETCD, CONTROLLER = "etcd", "controller"
+WRITE = 0.15
+"""Seconds an agent waits for a heartbeat, and for another's promise."""
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Rules:
     armed_stage: bool = True
     compare_and_extend: bool = True
     closing_transaction: bool = True
+    fenced_first: bool = True  # another's grant is opened only after it was closed; one's own may be raised
+    promises_bind: bool = True  # whoever promised takes no address until the promise is over
     outwait: float = D + 0.05 + MARGIN
 
 
@@ -110,10 +112,11 @@ class Memory:
 
 
 class Store:
-    """Grants and heartbeats, linearizable."""
+    """Grants and heartbeats, linearizable. `leader`: who may write grants."""
 
     def __init__(self) -> None:
         self.revision = 1
+        self.leader = CONTROLLERS[0]
         self.grant: Grant | None = None
         self.visible: Grant | None = None
         """What agents are guarded by and told: the grant, unless an ablation keeps a closing from them."""
@@ -153,7 +156,9 @@ class AgentCoordination:
             stands = world.store.heartbeat(grant)
             if world.store.beat is not None:
                 epoch, revision = world.store.beat
-                world.network.send(ETCD, CONTROLLER, lambda: world.hear(epoch, revision))
+                for controller in world.controllers:
+                    hear = controller.grants.hear
+                    world.network.send(ETCD, controller.host.name, lambda hear=hear: hear(epoch, revision))
             return stands
 
         return await world.network.ask(self._host, ETCD, serve)
@@ -172,113 +177,50 @@ class AgentCoordination:
     async def close(self) -> None: ...
 
 
-class LeaderGrants:
-    """ports.Grants."""
+class Promises:
+    """agent.hold.Promises of one side: the real book, asked over the network as `agent.promises.Peers` asks."""
 
-    def __init__(self, world: HoldingWorld) -> None:
-        self._world = world
-        self.heard: Heartbeat | None = None
-
-    async def _ask(self, serve: Any) -> Any:
-        try:
-            async with asyncio.timeout(0.5):
-                return await self._world.network.ask(CONTROLLER, ETCD, serve)
-        except TimeoutError:
-            raise CoordinationError("no answer") from None
-
-    def _seen(self) -> tuple[Stood | None, Heartbeat | None]:
-        store = self._world.store
-        grant, beat = store.grant, store.beat
-        stood = None
-        if grant is not None:
-            stood = Stood(GROUP, grant.epoch, grant.holder, GrantPhase(str(grant.phase)), grant.revision)
-        heard = None if beat is None else Heartbeat(GROUP, beat[0], "", "", 0, beat[1], 0.0)
-        return stood, heard
-
-    async def read(self, group: str) -> tuple[Stood | None, Heartbeat | None]:
-        found: tuple[Stood | None, Heartbeat | None] = await self._ask(self._seen)
-        return found
-
-    async def close_grant(self, group: str, epoch: int) -> tuple[Stood, Heartbeat | None]:
-        world = self._world
-
-        def serve() -> tuple[Stood, Heartbeat | None]:
-            grant = world.store.grant
-            if grant is None or grant.epoch > epoch:
-                raise CoordinationConflict("another epoch")
-            if grant.phase is not Phase.FENCING or grant.epoch < epoch:
-                closed = grant._replace(epoch=epoch, phase=Phase.FENCING)
-                world.store.put(closed, visible=world.rules.closing_transaction)
-                world.tell()
-            stood, beat = self._seen()
-            assert stood is not None
-            return stood, beat
-
-        found: tuple[Stood, Heartbeat | None] = await self._ask(serve)
-        return found
-
-    async def open_grant(self, group: str, holder: str, epoch: int) -> Stood:
-        world = self._world
-
-        def serve() -> Stood:
-            world.store.put(Grant(epoch, holder, Phase.HELD, 0))
-            world.tell()
-            stood, _ = self._seen()
-            assert stood is not None
-            return stood
-
-        found: Stood = await self._ask(serve)
-        return found
-
-    def last_heard(self, group: str) -> Heartbeat | None:
-        return self.heard
-
-
-class AgentPath:
-    """The controller's way to one agent: what `actions.vip.agents.Agent` does over TLS."""
-
-    def __init__(self, world: HoldingWorld, side: str) -> None:
+    def __init__(self, world: HoldingWorld, side: str, memory: Memory) -> None:
         self._world, self._side = world, side
+        host = world.hosts[side]
+        settings = GroupSettings(
+            side=side,
+            addresses=(AddressSettings.model_validate({"address": "192.0.2.9", "interface": "eth0"}),),
+            hold_time=D,
+            without_etcd=WithoutEtcd.KEEP if world.keep else WithoutEtcd.DROP,
+            peers={other: f"https://{other}:8752" for other in SIDES if other != side},
+        )
+        self.book = PromiseBook(
+            {GROUP: settings},
+            memory,  # type: ignore[arg-type]
+            lambda: host.mono(world.loop.now),
+        )
 
-    async def status(self, group: str) -> Mapping[str, Any]:
-        holder, host = self._world.holders[self._side], self._world.hosts[self._side]
+    def bound_until(self, group: str) -> float:
+        return self.book.bound_until(group) if self._world.rules.promises_bind else 0.0
+
+    async def ask(self, grant: Grant) -> bool:
+        world = self._world
+        if not world.keep:
+            return False
+        other = next(side for side in SIDES if side != self._side)
         try:
-            async with asyncio.timeout(0.2):
-                return await self._world.network.ask(
-                    CONTROLLER, self._side, lambda: self._world.status(holder, host)
-                )
-        except TimeoutError:
-            raise Unreachable(self._side) from None
-
-    async def ask(self, what: str, group: str, epoch: int, **given: Any) -> Mapping[str, Any]:
-        world, done = self._world, asyncio.get_running_loop().create_future()
-
-        async def release() -> None:
-            try:
-                gone = await world.holders[self._side].release(epoch)
-            except Refused as refused:
-                said: object = ActionError(str(refused))
-            else:
-                said = {"released": gone, "stopped": True}
-            world.network.send(self._side, CONTROLLER, lambda: done.done() or done.set_result(said))
-
-        def arrive() -> None:
-            world.loop.spawn(world.hosts[self._side], release())
-
-        world.network.send(CONTROLLER, self._side, arrive)
-        answer = await done
-        if isinstance(answer, ActionError):
-            raise answer
-        return answer
+            async with asyncio.timeout(WRITE):
+                await world.network.ask(self._side, other, lambda: world.promise(other, grant))
+        except (TimeoutError, Refused, Unreachable):
+            return False
+        world.result.acts["kept"] += 1
+        return True
 
 
 @dataclass
 class Held:
-    """`moves`: grants given to the other side. `proofs`: what counted as the fence."""
+    """`moves`: grants given to the other side. `proofs`: what counted as the fence. `acts`: what else was done, by name."""
 
     violations: list[Violation]
     moves: int
     proofs: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
 
 
 class HoldingWorld:
@@ -288,14 +230,15 @@ class HoldingWorld:
         self.random = Random(f"{seed}/holding")
         self.network = Network(self.loop, Random(f"{seed}/network"))
         self.rules, self.seconds, self.quiet = rules, seconds, quiet
+        self.keep = self.random.random() < 0.5
         self.store = Store()
         self.observations: list[Taking] = []
         self.hosts = {side: self._host(side) for side in SIDES}
-        self.leader = self._host(CONTROLLER)
+        self.controllers = [Controller(self, self._host(name)) for name in CONTROLLERS]
         self.kernels = {side: Kernel(self, host) for side, host in self.hosts.items()}
-        self.grants = LeaderGrants(self)
         self.result = Held([], 0)
         self.holders: dict[str, Holder] = {}
+        self.promises: dict[str, Promises] = {}
         self._shown: tuple[str, ...] | None = None
 
     def _host(self, name: str) -> Host:
@@ -305,7 +248,8 @@ class HoldingWorld:
         self.changed()
         for side, host in self.hosts.items():
             self.loop.spawn(host, self._agent(side, host))
-        self.loop.spawn(self.leader, self._moves())
+        for controller in self.controllers:
+            self.loop.spawn(controller.host, controller.run())
         for _ in range(0 if self.quiet else self.random.randint(4, 9)):
             self.loop.after(self.random.uniform(2.0, self.seconds), self._trouble)
         self.loop.run(self.seconds + 3.0)
@@ -332,57 +276,24 @@ class HoldingWorld:
     async def _agent(self, side: str, host: Host) -> None:
         async def released(epoch: int) -> None: ...
 
+        memory = Memory()
+        promises = self.promises[side] = Promises(self, side, memory)
         holder = self.holders[side] = Holder(
             group=GROUP,
             side=side,
             agent=side,
             boot=f"{side}-1",
             hold_time=D,
-            write_timeout=0.15,
+            write_timeout=WRITE,
             locks=self.kernels[side],
             coordination=AgentCoordination(self, side),
-            memory=Memory(),  # type: ignore[arg-type]
+            memory=memory,  # type: ignore[arg-type]
             monotonic=self.loop.time,
             released=released,
             table_lost=lambda error: None,
+            promises=promises,
         )
         await holder.run()
-
-    async def _moves(self) -> None:
-        """A leader that gives the address to one side and the other, by the real rules of fencing."""
-        fencing = Fencing(
-            GROUP,
-            {side: AgentPath(self, side) for side in SIDES},  # type: ignore[misc]
-            {},
-            outwait=self.rules.outwait,
-            look=0.3,
-            monotonic=self.loop.time,
-        )
-        await asyncio.sleep(0.5)
-        epoch, active = 1, SIDES[0]
-        while True:
-            try:
-                await self.grants.open_grant(GROUP, active, epoch)
-                break
-            except CoordinationError:
-                await asyncio.sleep(0.2)
-        while not self.quiet:
-            await asyncio.sleep(self.random.uniform(1.0, 3.0))
-            epoch += 1
-            while True:
-                try:
-                    await fencing.close(self.grants, active, epoch)
-                    fencing.begin(active, epoch)
-                    proof, _ = await fencing.confirmed(self.grants, active, epoch)
-                    self.result.proofs[str(proof)] += 1
-                    target = next(side for side in SIDES if side != active)
-                    await self.grants.open_grant(GROUP, target, epoch)
-                except (CoordinationError, ActionError):
-                    await asyncio.sleep(0.3)
-                    continue
-                break
-            active = target
-            self.result.moves += 1
 
     def status(self, holder: Holder, host: Host) -> Mapping[str, Any]:
         """Asked of an agent that runs; one that is stopped says nothing in time."""
@@ -391,16 +302,18 @@ class HoldingWorld:
         standing = holder.hold.standing
         return {"standing": str(standing), "stopped": standing is Standing.INERT, "troubles": ()}
 
+    def promise(self, side: str, asked: Grant) -> None:
+        """Another agent asks this side's. Raises Refused, and Unreachable of one that is stopped."""
+        if self.hosts[side].paused:
+            raise Unreachable("stopped")
+        holder = self.holders[side]
+        self.promises[side].book.promise(GROUP, asked, D, known=holder.grant, standing=holder.hold.standing)
+
     def tell(self) -> None:
         """Each watch gets the new grant, unless it is cut off: then it hears by its next heartbeat."""
         grant = self.store.visible
         for host, queue in self.store.watches:
             self.network.send(ETCD, host, lambda queue=queue: queue.put_nowait(grant))
-
-    def hear(self, epoch: int, revision: int) -> None:
-        known = self.grants.heard
-        if known is None or revision > known.revision:
-            self.grants.heard = Heartbeat(GROUP, epoch, "", "", 0, revision, self.leader.mono(self.loop.now))
 
     def stop_here(self, host: Host) -> float:
         """Seconds for which the process stops between two steps of one call; mostly none."""
@@ -418,15 +331,24 @@ class HoldingWorld:
     def _trouble(self) -> None:
         side = self.random.choice(SIDES)
         lasts = self.random.choice([0.3, 1.5, 4.0])
-        match self.random.randrange(4):
+        controllers = set(CONTROLLERS)
+        match self.random.randrange(6):
             case 0:
                 self._stop(self.hosts[side], lasts)
             case 1:
-                self._cut({side}, {ETCD, CONTROLLER}, lasts)
+                self._cut({side}, {ETCD, *controllers}, lasts)
             case 2:
-                self._cut({ETCD}, {side} if self.random.random() < 0.5 else {CONTROLLER}, lasts)
+                self._cut({ETCD}, {side} if self.random.random() < 0.5 else controllers, lasts)
+            case 3:
+                # Its lease is gone, and it goes on later with whatever it was about to do.
+                before = self.store.leader
+                self.store.leader = next(name for name in CONTROLLERS if name != before)
+                self.result.acts["taken over"] += 1
+                self._stop(next(one.host for one in self.controllers if one.host.name == before), lasts)
+            case 4:
+                self._cut(set(SIDES), {ETCD}, lasts)
             case _:
-                self._cut({CONTROLLER}, {side}, lasts)
+                self._cut(controllers, {side}, lasts)
 
     def _cut(self, sources: set[str], targets: set[str], lasts: float) -> None:
         self.loop.after(lasts, self.network.partition(sources, targets))

@@ -12,14 +12,17 @@ SEEDS = 150
 
 
 def test_never_two_gates_open() -> None:
-    moves, proofs = 0, Counter[str]()
+    moves, proofs, acts = 0, Counter[str](), Counter[str]()
     for seed in range(SEEDS):
         held = HoldingWorld(seed, Rules()).run()
         assert not held.violations, (seed, [str(violation) for violation in held.violations])
         moves += held.moves
         proofs += held.proofs
+        acts += held.acts
     assert moves > 5 * SEEDS
     assert proofs["agent"] > SEEDS and proofs["time"] > SEEDS / 2, proofs
+    assert acts["raised"] > SEEDS and acts["given back"] > SEEDS and acts["taken over"] > SEEDS / 2, acts
+    assert acts["kept"] > 2 * SEEDS, acts
 
 
 def test_an_undisturbed_holder_holds_throughout() -> None:
@@ -34,6 +37,8 @@ def test_an_undisturbed_holder_holds_throughout() -> None:
         pytest.param(Rules(compare_and_extend=False), True, "I12", id="bare add"),
         pytest.param(Rules(closing_transaction=False), False, "I1", id="no closing transaction"),
         pytest.param(Rules(outwait=0.0), False, "I1", id="lease gone as proof"),
+        pytest.param(Rules(fenced_first=False), False, "I1", id="another's grant raised"),
+        pytest.param(Rules(promises_bind=False), False, "I1", id="a promise binds nobody"),
     ],
 )
 def test_without_this_safeguard_a_violation_is_seen(rules: Rules, quiet: bool, invariant: str) -> None:
