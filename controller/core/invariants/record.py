@@ -248,8 +248,10 @@ def i10_drills(story: Sequence[Line]) -> Iterator[Violation]:
     """Every inject had a durable undo, was undone in time, and everything of a drill says so."""
     drills: dict[str, Drill] = {}
     for line in story:
+        # What a new leader read of its predecessor's is of drills and of everything else.
+        taken_over = line.kind is FactKind.LEADERSHIP_TAKEN
         for item in line.changed:
-            if not line.drill and _of_drill(item):
+            if not line.drill and not taken_over and _of_drill(item):
                 yield _at(
                     line, "I10", f"{aggregate_key(item)} belongs to a drill and the entry does not say so"
                 )

@@ -278,6 +278,17 @@ def test_i10_what_belongs_to_a_drill_says_so() -> None:
     assert found(record) == [("I10", "page/PAGE-0001 belongs to a drill and the entry does not say so")]
 
 
+def test_i10_what_a_new_leader_read_of_a_drill_is_no_entry_of_the_drill() -> None:
+    (read,) = drill_story().facts[0].changed
+    story = Story()
+    story.add(FactKind.LEADERSHIP_TAKEN, 1.0, "b", read, group(), taken_over=2)
+    assert found(story.entries()) == []
+    story.add(FactKind.NOTE, 2.0, "DRILL-0001", read, incident="")
+    assert found(story.entries()) == [
+        ("I10", "drill/DRILL-0001 belongs to a drill and the entry does not say so")
+    ]
+
+
 def test_i11_a_state_that_the_record_does_not_give() -> None:
     record = failover().entries()
     live = fold(lines(record))
