@@ -173,6 +173,28 @@ def test_decisions_read_no_clock_and_no_randomness(room: str) -> None:
             assert not clocks_in(path), f"{path} reads the clock by {clocks_in(path)}"
 
 
+FOR_READERS = {"controller.engine.desk", "controller.engine.records"}
+"""Of the engine, what serves people who look something up; nothing else of it knows these two."""
+
+
+@pytest.mark.parametrize("room", ["core", "engine", "leases", "actions", "agent"])
+def test_decisions_read_no_archive(room: str) -> None:
+    """Whoever decides or acts has no way to the archive: it may be away, slow or wrong, and nothing is decided by it."""
+    files = [
+        path
+        for path in SOURCES
+        if room_of_file(path) == room and f"controller.{room}.{path.stem}" not in FOR_READERS
+    ]
+    assert files
+    for path in files:
+        ways = {
+            name
+            for name in imports_of(path)
+            if name in {"controller.ports.Archive", *FOR_READERS} or room_of(name) == "stores"
+        }
+        assert not ways, f"{path} imports {sorted(ways)}"
+
+
 def clocks_in(path: Path) -> set[str]:
     """Calls of datetime's that read the clock or the host's time zone."""
     calls = {

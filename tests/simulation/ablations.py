@@ -1,4 +1,8 @@
-"""Each safeguard taken away, by name. A simulation that can't tell is no proof: without any of these it must fail."""
+"""Each safeguard taken away, by name. A simulation that can't tell is no proof: without any of these it must fail.
+
+Those of a held address are in test_holding.py. "The archive is read for decisions" has no ablation because there is nothing
+to take away: the engine has no archive, and tests/architecture/test_imports.py refuses it one.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,29 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from controller.actions.kamailio_dispatcher.driver import KamailioDispatcher
-from controller.core.diagnosis import vantages
+from controller.core.diagnosis import diagnosing, vantages
 from controller.core.switching import permit, phases, requests
-from controller.engine.dispatch import Dispatcher
+from controller.engine import replication
 from controller.engine.loop import Engine
+from controller.model.encoding import shared_aggregate
 from controller.model.groups import Refusal
 from controller.ports import ActionOutcome
 from tests.simulation import instruments
 from tests.simulation.disk import Disk, SimulatedJournal
-from tests.simulation.plan import Kind
+from tests.simulation.plan import Happening, Kind, Plan
 from tests.simulation.platform import EdgeModel, Platform
 
 
 class Ablation(NamedTuple):
-    """`invariants`: at least one of these must be seen broken within `seeds` seeds of these `kinds`."""
+    """`invariants`: at least one of these must be seen broken within `seeds` seeds of these `kinds`, or of this one plan
+    where it is `made`."""
 
     what: str
     invariants: frozenset[str]
     kinds: frozenset[Kind]
     seeds: int
     patches: Callable[[], list[tuple[Any, str, Any]]]
+    made: Plan | None = None
 
 
 ANY = frozenset(Kind)
@@ -122,13 +129,34 @@ def _shrinking() -> list[tuple[Any, str, Any]]:
     return [(vantages, "_carried", lambda domains, k, bias: bool(domains))]
 
 
-def _unsafe() -> list[tuple[Any, str, Any]]:
-    return [
-        (Dispatcher, "_unsafe", lambda self, state: ""),
-        (permit, "may_act", lambda state, at: True),
-        (permit, "leads", lambda state, at: True),
-    ]
+def _one_kind() -> list[tuple[Any, str, Any]]:
+    """An actionable fault is called when all terms of its first kind of evidence hold, and the permit counts no kinds."""
 
+    def evaluate(rule: Any, evidence: Any, begun: Any) -> Any:
+        if rule.actionable:
+            kind = rule.terms[0].evidence
+            rule = replace(rule, terms=tuple(term for term in rule.terms if term.evidence is kind))
+        return whole(rule, evidence, begun)
+
+    whole = diagnosing.evaluate
+    return [(diagnosing, "evaluate", evaluate), *_guard(Refusal.ONE_KIND_OF_EVIDENCE)()]
+
+
+UPGRADED = Plan(
+    kind=Kind.BROKEN,
+    nodes=3,
+    troubles=(
+        Happening(at=3.2, name="node of a newer version", lasts=0.05),
+        Happening(at=4.0, name="side hung", lasts=30.0),
+        Happening(at=6.5, name="leader crashes", lasts=1.2),
+        Happening(at=10.0, name="leader frozen", lasts=2.5),
+    ),
+    acts=(Happening(at=13.5, name="disarm", lasts=0.5),),
+    heals=14.0,
+    ends=23.0,
+    rate=2.0,
+)
+"""A node of a newer version leads, or follows one that does not, and the other takes over."""
 
 ABLATIONS: dict[str, Ablation] = {
     "no confirmation of the fence": Ablation(
@@ -157,6 +185,14 @@ ABLATIONS: dict[str, Ablation] = {
     "no sync": Ablation(
         "a commit is told before it is on the disk", frozenset({"I9", "I2", "I11"}), ANY, 200, _unsynced
     ),
+    "what a newer version knows is not kept": Ablation(
+        "a record is written as this version knows it",
+        frozenset({"SIM"}),
+        ANY,
+        20,
+        lambda: [(replication, "shared_aggregate", lambda aggregate, held: shared_aggregate(aggregate))],
+        UPGRADED,
+    ),
     "no new epoch": Ablation(
         "a switch goes under the epoch there is", frozenset({"I3"}), ANY, 100, _old_epoch
     ),
@@ -169,6 +205,13 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "shrinking k": Ablation(
         "one vantage is enough for a verdict", frozenset({"I13"}), frozenset({Kind.QUIET}), 200, _shrinking
+    ),
+    "one kind of evidence": Ablation(
+        "a fault is called from one kind of evidence, and switched for",
+        frozenset({"I13"}),
+        frozenset({Kind.QUIET}),
+        200,
+        _one_kind,
     ),
 }
 

@@ -9,6 +9,7 @@
 | 1291 | the checker took a call that a drained side answered late for a second active side | the checker of I1 | every seed |
 | 9027 | the same of a side that had been drained, and that was broken and back before it answered | the checker of I1 | tests/unit/core/test_actuator_invariants.py |
 | 809 | on the way back both sides took calls for 23 ms, while the edges went over one after the other | driver of the Kamailio edges: all of them leave the one side before any goes to the other | this plan; I1, which allows a way back no overlap |
+| 117 | `verify` found fault with a takeover during a drill: the entry holds the drill and is not marked as one | the checker of I10 | this plan; tests/unit/core/test_invariants.py |
 | 103 | an experiment that outlives its node's following and leading again was called unintended | the checker of I2 | this plan |
 """
 
@@ -79,6 +80,16 @@ BUGS: dict[str, Bug] = {
                 (5.11, "both sides broken", 0.3),
                 (6.291, "leader cut from an edge", 5.0),
             ),
+        ),
+    ),
+    "a takeover during a drill": Bug(
+        117,
+        _plan(
+            3,
+            Kind.DRILL,
+            10.661,
+            ((4.08, "leader crashes", 5.0), (5.661, "both sides broken", 5.0)),
+            ((3.785, "drill"),),
         ),
     ),
     "an experiment across a takeover": Bug(

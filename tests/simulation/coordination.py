@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -19,6 +20,12 @@ NAME = "etcd"
 TTL = 1.5
 MARGIN = 0.15
 """Seconds: what two clocks may drift apart in a lease's time, and more."""
+
+NOVELTY = "novelty/1"
+"""A record of a kind that this version does not know."""
+
+MORE = "of_a_newer_version"
+"""A field that this version does not know."""
 
 DEADLINE = 0.4
 """Seconds a client waits for an answer."""
@@ -44,6 +51,10 @@ class Store:
     away: bool = False
     full: bool = False
     history: list[tuple[float, str, int]] = field(default_factory=list)
+    newer: set[str] = field(default_factory=set)
+    """Nodes that run a newer version: what they write has a field more."""
+    forgotten: list[str] = field(default_factory=list)
+    """Records whose field more was there before this version wrote them."""
     _waiting: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -121,11 +132,21 @@ class Store:
                 raise CoordinationConflict(f"{key} was written by another")
         self.revision += 1
         for key, value in changes.items():
+            before = self.records.pop(key, None)
             if value is None:
-                self.records.pop(key, None)
-            else:
-                self.records[key] = Record(value, self.revision)
+                continue
+            if node in self.newer:
+                value = _with_more(value)
+            elif before is not None and MORE.encode() in before.value and MORE.encode() not in value:
+                self.forgotten.append(key)
+            self.records[key] = Record(value, self.revision)
         return self.revision
+
+
+def _with_more(value: bytes) -> bytes:
+    document = json.loads(value)
+    document["value"][MORE] = {"because": ["it", "can"]}
+    return json.dumps(document).encode()
 
 
 class Client:

@@ -3,6 +3,7 @@ simulated."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -20,10 +21,11 @@ from controller.model.events import Event, LadderFinished
 from controller.model.facts import Aggregate, Entry
 from controller.model.health import RungKey
 from controller.model.moments import Moment
+from controller.model.parameters import unflatten
 from controller.model.policy import Policy
 from controller.model.state import State
 from controller.ports import ActionOutcome, Target
-from tests.simulation.actuating import wired
+from tests.simulation.actuating import SWITCH, wired
 from tests.simulation.coordination import (
     Board,
     Client,
@@ -59,6 +61,7 @@ class Surroundings:
     left: Callable[[Node, Command], None]
     noticed: Callable[[Node, Sequence[Entry]], None]
     paged: Callable[[Notify], None]
+    healed: Callable[[], None]
 
 
 class HostClock:
@@ -105,10 +108,29 @@ class SimulatedPager:
 
 
 class SimulatedAction:
-    """What runbooks call beside the driver: a restart that does not help."""
+    """What runbooks and drills call beside the driver: a restart that does not help, and a bench behind the switch that makes
+    a side hang and goes on with it. It does so once, however often it is asked."""
+
+    def __init__(self, node: str, around: Surroundings) -> None:
+        self._node, self._around = node, around
 
     async def run(self, command: RunAction) -> ActionOutcome:
-        raise ActionError("the component can't be restarted from here")
+        around = self._around
+        match unflatten(command.parameters):
+            case {"command": ("break" | "heal") as what, "arguments": {"side": str(side)}}:
+                pass
+            case _:
+                raise ActionError("the component can't be restarted from here")
+        way = around.network.round_trip(self._node, SWITCH)
+        if way is None:
+            raise ActionError("the bench does not answer")
+        await asyncio.sleep(way + 0.01 + 0.04 * around.random.random())
+        if what == "heal":
+            around.platform.take_back(side)
+            around.healed()
+        elif not around.platform.inject(side):
+            raise ActionError(f"{side} does not work as it is")
+        return ActionOutcome(message="done")
 
     async def close(self) -> None: ...
 
@@ -162,7 +184,7 @@ class Node:
         rules = around.policy.groups[GROUP]
         with wired(self.name, around.network, around.platform):
             driver = KamailioDispatcher(rules, rules.driver_parameters)  # type: ignore[arg-type]
-        action = SimulatedAction()
+        action = SimulatedAction(self.name, around)
         self.dispatcher = WatchedDispatcher(
             self,
             clock=clock,

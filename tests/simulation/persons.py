@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.model.commands import Notify
 from controller.model.events import (
+    DrillRequested,
     Event,
     OperatorAcknowledged,
     OperatorArmed,
@@ -92,6 +93,8 @@ class Persons:
                 self._ask(SwitchVerb.SWITCHOVER)
             case "force":
                 self._ask(SwitchVerb.FORCE)
+            case "drill":
+                self.tell(lambda at: DrillRequested(at=at, drill="", scenario="primary-hung", by="eve"))
 
     def _ask(self, verb: SwitchVerb) -> None:
         """To the side that does not have the calls."""

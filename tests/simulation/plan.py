@@ -18,6 +18,7 @@ class Kind(StrEnum):
     PLANNED = "planned"  # a person moves the calls, and troubles fall into it
     HAUNTED = "haunted"  # a side hangs, is switched away from behind a broken fence, and goes on
     LATE = "late"  # a person moves the calls there and back, and commands arrive late or twice
+    DRILL = "drill"  # a drill makes a side hang, and real troubles fall into it
     STORM = "storm"  # anything, any time
 
 
@@ -43,13 +44,13 @@ class Plan:
     rate: float  # calls per second and edge
 
 
-ACTS = ("hold", "switchover", "force", "disarm", "double click")
+ACTS = ("hold", "switchover", "force", "disarm", "double click", "drill")
 
 
 def plan(seed: int) -> Plan:
     random = Random(f"{seed}/workload")
     nodes = 1 if random.random() < 0.84 else 3
-    kind = random.choices(list(Kind), weights=[5, 8, 3, 3, 4, 6])[0]
+    kind = random.choices(list(Kind), weights=[5, 8, 3, 3, 4, 2, 6])[0]
     troubles: list[Happening] = []
     acts: list[Happening] = []
     begins = WARM + random.random()
@@ -90,11 +91,24 @@ def plan(seed: int) -> Plan:
                 name = random.choice(["slow links", "leader frozen", "node crashes"])
                 name = name if name in possible else "node frozen"
                 troubles.append(Happening(at=begins + random.uniform(0.0, 0.4), name=name, lasts=2.5))
+        case Kind.DRILL:
+            acts.append(Happening(at=begins, name="drill", lasts=0.0))
+            if random.random() < 0.5:
+                # While the fault is in, or is being put in or taken out.
+                name = random.choice(
+                    ["leader crashes", "leader frozen", "node crashes", "leader cut from the switch"]
+                )
+                name = name if name in possible else "node crashes"
+                troubles.append(_happening(random, name, begins, 2.5))
+            for _ in range(random.randint(0, 2)):
+                troubles.append(_happening(random, random.choice(possible), begins, 3.0))
         case Kind.STORM:
             for _ in range(random.randint(3, 7)):
                 troubles.append(_happening(random, random.choice(possible), begins, 6.0))
             for _ in range(random.randint(0, 2)):
                 acts.append(Happening(at=begins + 6.0 * random.random(), name=random.choice(ACTS), lasts=2.0))
+    if nodes > 1 and random.random() < 0.25:
+        troubles.append(Happening(at=begins, name="node of a newer version", lasts=0.05))
     heals = max([begins + 4.0, *(each.at + min(each.lasts, 5.0) for each in (*troubles, *acts))])
     return Plan(
         kind=kind,

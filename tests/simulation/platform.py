@@ -130,6 +130,8 @@ class Platform:
         self.calls = 0
         self.echo_works = True
         self.taking: tuple[str, ...] | None = None
+        self.injected: dict[str, float] = {}
+        """Sides that a drill made hang, and since when."""
         self._rate = rate
         self.changed(0)
         for edge in self.edges.values():
@@ -196,6 +198,19 @@ class Platform:
         if condition is not Condition.HUNG:
             side.backlog.clear()
         self.changed(0)
+
+    def inject(self, name: str) -> bool:
+        """A drill makes this side hang. Whether it could be."""
+        if not self.sides[name].works:
+            return False
+        self.set_condition(name, Condition.HUNG)
+        self.injected[name] = self.loop.now
+        return True
+
+    def take_back(self, name: str) -> None:
+        """What a drill did, and nothing else that may be wrong with the side."""
+        if self.injected.pop(name, None) is not None and self.sides[name].condition is Condition.HUNG:
+            self.set_condition(name, Condition.HEALTHY)
 
     def set_power(self, name: str, power: bool) -> None:
         """Without power nothing survives: it comes up working."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tests.simulation.__main__ import summary
 from tests.simulation.ablations import ABLATIONS
 from tests.simulation.bugs import BUGS
 from tests.simulation.crashes import everywhere
-from tests.simulation.plan import plan
+from tests.simulation.plan import ACTS, plan
 from tests.simulation.runs import run, sweep, timeline
 from tests.simulation.troubles import TROUBLES
 
@@ -29,6 +30,8 @@ def test_two_thousand_seeds() -> None:
     first = min(done.failed, default=None)
     assert first is None, told + "\n" + "\n".join(timeline(first))
     assert set(TROUBLES) <= set(done.fired), told
+    assert set(ACTS) <= set(done.fired), told
+    assert done.facts["drill_injected"] > SEEDS / 40 and done.facts["drill_aborted"] > SEEDS / 200, told
     assert done.facts["switch_started"] > SEEDS / 10 and done.facts["leadership_taken"] > SEEDS / 10, told
 
 
@@ -44,11 +47,13 @@ def test_a_crash_at_every_step_of_a_switch(nodes: int, stride: int) -> None:
 @pytest.mark.parametrize("name", sorted(ABLATIONS))
 def test_without_this_safeguard_a_violation_is_seen(name: str) -> None:
     ablation = ABLATIONS[name]
-    seeds = [seed for seed in range(20_000) if plan(seed).kind in ablation.kinds][: ablation.seeds]
+    made = ablation.made
+    possible = (seed for seed in range(20_000) if made is not None or plan(seed).kind in ablation.kinds)
+    seeds = list(itertools.islice(possible, ablation.seeds))
     for seed in seeds:
-        report = run(seed, ablation=name)
+        report = run(seed, ablation=name, made=made)
         if any(violation.invariant in ablation.invariants for violation in report.violations):
-            assert not run(seed).violations, "it is violated with the safeguard as well"
+            assert not run(seed, made=made).violations, "it is violated with the safeguard as well"
             return
     raise AssertionError(f"{len(seeds)} seeds without it, and nobody noticed")
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from controller.ports import Record
 from tests.simulation.actuating import SWITCH
 from tests.simulation.coordination import NAME as ETCD
+from tests.simulation.coordination import NOVELTY
 from tests.simulation.node import MAIL, Node
 from tests.simulation.platform import Condition
 
@@ -161,6 +163,18 @@ def _etcd_is(field: str) -> Trouble:
     return befall
 
 
+def _newer_version(world: World, random: Random) -> Undo | None:
+    """One node was upgraded before the others: it goes on so, and what it wrote stays."""
+    store = world.store
+    if store is None or store.newer:
+        return None
+    leaders = sorted(_leader(world, random))
+    store.newer.add(random.choice(leaders if random.random() < 0.7 else [node.name for node in world.nodes]))
+    store.revision += 1
+    store.records[NOVELTY] = Record(b'{"type":"Novelty","value":{"new":true},"version":99}', store.revision)
+    return _nothing
+
+
 def _lease_revoked_early(world: World, random: Random) -> Undo | None:
     """As etcd 3.4.23 did after its leader was stopped: a lease renewed milliseconds ago is gone."""
     if world.store is None or not world.store.leader:
@@ -275,6 +289,7 @@ TROUBLES: dict[str, Trouble] = {
     "etcd away": _etcd_is("away"),
     "etcd full": _etcd_is("full"),
     "lease revoked early": _lease_revoked_early,
+    "node of a newer version": _newer_version,
     "leader crashes": _crash(leader=True),
     "node crashes": _crash(leader=False),
     "leader frozen": _pause(leader=True),
@@ -291,6 +306,7 @@ ONLY_SEVERAL = frozenset(
         "etcd away",
         "etcd full",
         "lease revoked early",
+        "node of a newer version",
         "leader cut from etcd",
         "leader cut from etcd, one way",
         "leader crashes",
@@ -315,6 +331,7 @@ HARMLESS = (
     "disk stalls",
     "edge restarts and forgets",
     "lease revoked early",
+    "node of a newer version",
     "leader cut from the busy side",
     "node cut from both sides",
     "node cut from everything",

@@ -23,7 +23,7 @@ from controller.model.health import HealthState
 from controller.model.policy import Policy
 from tests.simulation.actuating import Commands
 from tests.simulation.coordination import NAME as ETCD
-from tests.simulation.coordination import Board, Store
+from tests.simulation.coordination import NOVELTY, Board, Store
 from tests.simulation.disk import Disk
 from tests.simulation.loop import Deadlock, Host, VirtualLoop
 from tests.simulation.network import Network
@@ -90,6 +90,7 @@ class World:
             left=self._left,
             noticed=self.noticed,
             paged=self.persons.paged,
+            healed=self._taken_back,
         )
         self.nodes = [
             Node(
@@ -211,6 +212,11 @@ class World:
         self._say("everything is healed")
         self.persons.settle()
 
+    def _taken_back(self) -> None:
+        """A drill's fault is out: that may be after everything else was put right."""
+        self._say("the drill's fault is out")
+        self.healed_at = max(self.healed_at, self.loop.now)
+
     def _say(self, text: str) -> None:
         self.report.timeline.append(f"{self.loop.now:9.3f}  --  {text}")
 
@@ -243,8 +249,15 @@ class World:
                     )
                 )
             report.facts.update(entry.kind for entry in entries)
+        for side, since in self.platform.injected.items():
+            self._found("I10", f"what a drill did to {side} at {since:.3f} s was never taken back")
+        if self.store is not None:
+            for key in self.store.forgotten:
+                self._found("SIM", f"what a newer version had put into {key} is gone")
+            if self.store.newer and NOVELTY not in self.store.records:
+                self._found("SIM", "what only a newer version knows is gone from the store")
         healing = None
-        if self.plan.heals + HEALED_WITHIN <= self.plan.ends:
+        if self.healed_at + HEALED_WITHIN <= self.plan.ends:
             working = frozenset(name for name, side in self.platform.sides.items() if side.works)
             healing = Healing(at=self.healed_at, within=HEALED_WITHIN, until=self.plan.ends, working=working)
         report.violations += observed(self.platform.observations, records, healing=healing)
