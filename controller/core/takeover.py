@@ -6,6 +6,8 @@ The lease was renewed just before its holder was lost. Those that have run out a
 elected within two election timeouts when the one before is lost (raft draws each member's patience between one and two)
 and then lengthens every lease by one (etcd: lessor.go, runLoop and Promote; no lease is shorter than one and a half).
 etcd tells nobody what its election timeout is: it is declared, and what is worked out of it is as true as that.
+Measured six times each on three members of 3.4.23, TTL 1, election 0.2: 1.35-1.43 s of 2.13; with etcd's leader killed
+in the same moment 1.83-1.92 s of 2.73.
 """
 
 from __future__ import annotations
