@@ -15,7 +15,7 @@ from controller.engine.dispatch import Dispatcher
 from controller.engine.inbox import Inbox, Waiting, failover_relevant
 from controller.engine.recovery import restore, succeeded, succession
 from controller.engine.replication import Replica
-from controller.model.commands import Command, RunLadder
+from controller.model.commands import Command, Drive, RunLadder
 from controller.model.errors import ChainBroken, CoordinationError, StoreError
 from controller.model.events import (
     Event,
@@ -230,7 +230,7 @@ class Engine:
         if replica is None or state.following:
             return None
         replica.note(recorded)
-        if waits or any(not isinstance(command, RunLadder) for command in commands):
+        if waits or any(_changes(command) for command in commands):
             try:
                 await replica.settle()
             except CoordinationError as error:
@@ -304,3 +304,15 @@ class Engine:
         self._timer = None
         at = self._clock.now()
         self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
+
+
+def _changes(command: Command) -> bool:
+    """Whether it changes anything outside. What only looks may leave before the store knows of it: a leader that takes
+    over looks for itself."""
+    match command:
+        case RunLadder():
+            return False
+        case Drive():
+            return command.disruptive
+        case _:
+            return True

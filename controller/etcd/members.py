@@ -48,7 +48,7 @@ class Members:
         hedge: float,
     ) -> Mapping[str, Any]:
         """The first answer within that many seconds. `again`: what may be asked twice goes to one more member each time
-        nobody answered for `hedge` seconds (0: to all at once), or one failed; anything else, to another only where the
+        nobody answered for `hedge` seconds, or one failed; anything else, to another only where the
         first was not reached at all. Raises CoordinationUnknown when any copy may have taken effect, else
         CoordinationError.
 
@@ -67,8 +67,6 @@ class Members:
                     member = waiting.pop(0)
                     task = asyncio.create_task(_within(member.call(session, path, request), left))
                     asked[task] = member
-                    if waiting and again and not hedge:
-                        continue
                 pause = min(hedge, left) if waiting and again else left
                 done, _ = await asyncio.wait(asked, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

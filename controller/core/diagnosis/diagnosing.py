@@ -67,7 +67,9 @@ def look(draft: Draft, name: str) -> None:
             for item in evaluated
             if _rank(item)[:2] <= rank or item.rule.fault is diagnosis_of(stands[0])
         ]
-    controls.request(draft, name, evaluated, frozenset(fault.rule for fault in stands))
+    if not draft.state.following:
+        # Whoever leads tries it. Three nodes that all do would call the platform three times in its worst moment.
+        controls.request(draft, name, evaluated, frozenset(fault.rule for fault in stands))
 
 
 def _pending(state: State, name: str, rules: Sequence[FaultRule]) -> dict[FaultKind, Fault]:

@@ -128,9 +128,11 @@ def wake_at(state: State, policy: Policy) -> float | None:
 
 
 def _taken_over(state: State, event: LeadershipTaken, policy: Policy) -> Decision:
-    """The faults are those of the node that led before, and this node's own; each is looked at with this node's eyes."""
+    """The faults are those of the node that led before, and this node's own; each is looked at with this node's eyes,
+    and so are the sides: what would tell more of them was not tried as long as another led."""
     draft = Draft(rebuilt(state), event.at, policy)
-    _look(draft, sorted({key.component for key in state.faults}))
+    sides = {side.component for rules in policy.groups.values() for side in rules.sides}
+    _look(draft, sorted({key.component for key in state.faults} | sides))
     return draft.decision()
 
 
