@@ -22,7 +22,7 @@ from controller.ports import ActionOutcome
 
 class SideParameters(Strict):
     """`freeze` stops what the side does on its own (diallers, call-backs, cron, trunk registrations); `thaw` takes it
-    back; `promote` starts it on the side that takes over. `live_calls` prints how many calls the side has, a number;
+    back; `promote` starts it on the side that takes over, which freezes again should the switch go back. `live_calls` prints how many calls the side has, a number;
     without it the driver's own count is used, where it has one."""
 
     fence: FenceParameters | None = None

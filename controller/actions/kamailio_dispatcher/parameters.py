@@ -37,7 +37,7 @@ class SideParameters(Strict):
     """`fence`: from outside. `edge_rule`: the edges themselves drop the side's traffic (`fence_set` of
     config/kamailio/edge.cfg); enough where nothing of the side's reaches callers but through these edges. At least one
     of them. `freeze` stops what the side does on its own (diallers, call-backs, cron, trunk registrations); `thaw` takes
-    it back; `promote` starts it on the side that takes over."""
+    it back; `promote` starts it on the side that takes over, which freezes again should the switch go back."""
 
     fence: FenceParameters | None = None
     edge_rule: bool = False

@@ -10,7 +10,15 @@ from dataclasses import replace
 from controller.core.draft import Draft
 from controller.core.switching import permit, readiness
 from controller.core.switching.endings import ended, stop
-from controller.core.switching.intents import RECHECK, begun, drive, planned, read_back_later, switch_of
+from controller.core.switching.intents import (
+    RECHECK,
+    UNDONE_ON_TARGET,
+    begun,
+    drive,
+    planned,
+    read_back_later,
+    switch_of,
+)
 from controller.model.groups import DriverVerb, Group, Phase, Refusal, SwitchOutcome
 
 BEFORE_CONFIRMED = frozenset(
@@ -47,7 +55,7 @@ def act(draft: Draft, group: Group) -> None:
         ended(draft, group, SwitchOutcome.COMPENSATED, reason)
         return
     verb = switch.undo[0]
-    drive(draft, group, verb, switch.target if verb is DriverVerb.FENCE else switch.origin)
+    drive(draft, group, verb, switch.target if verb in UNDONE_ON_TARGET else switch.origin)
 
 
 def succeeded(draft: Draft, group: Group, verb: DriverVerb) -> None:

@@ -25,14 +25,25 @@ UNDONE_BY: dict[DriverVerb, tuple[DriverVerb, ...]] = {
     DriverVerb.DRAIN: (DriverVerb.REDIRECT,),
     DriverVerb.FREEZE: (DriverVerb.THAW,),
     DriverVerb.FENCE: (DriverVerb.UNFENCE, DriverVerb.REDIRECT),
+    DriverVerb.PROMOTE: (DriverVerb.FREEZE,),
     DriverVerb.REDIRECT: (DriverVerb.REDIRECT,),
     DriverVerb.UNFENCE: (DriverVerb.FENCE,),
 }
 
-UNDO_ORDER = (DriverVerb.UNFENCE, DriverVerb.THAW, DriverVerb.REDIRECT, DriverVerb.FENCE)
-"""The origin is let in and thawed before calls go back to it; a target that was let in for this is fenced again. Let in, a
+UNDO_ORDER = (
+    DriverVerb.UNFENCE,
+    DriverVerb.FREEZE,
+    DriverVerb.THAW,
+    DriverVerb.REDIRECT,
+    DriverVerb.FENCE,
+)
+"""The origin is let in, and thawed before calls go back to it; what the target was promoted to (its trunks' registrations)
+it stops first. A target that was let in for this is fenced again. Let in, a
 side gets no call yet: that is REDIRECT's, for which the edges leave the target first. Until then the target serves whom
 it can, and should the origin not come back, a person finds callers with one side and not with none."""
+
+UNDONE_ON_TARGET = frozenset({DriverVerb.FREEZE, DriverVerb.FENCE})
+"""The others are about the origin."""
 
 HARMLESS = frozenset({DriverVerb.PRECHECK, DriverVerb.CONFIRM_FENCE, DriverVerb.READ_BACK})
 
@@ -78,7 +89,7 @@ def drive(draft: Draft, group: Group, verb: DriverVerb, side: str) -> None:
     timeout = min(rules.freeze_timeout, rules.step_timeout) if hasty else rules.step_timeout
     undo = switch.undo
     if group.phase is not Phase.COMPENSATING:
-        wanted = {*undo, *UNDONE_BY.get(verb, ())}
+        wanted = {*undo, *UNDONE_BY.get(verb, ())} - rules.idle_verbs
         undo = tuple(back for back in UNDO_ORDER if back in wanted)
     command = draft.number("CMD")
     switch = replace(

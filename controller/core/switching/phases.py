@@ -341,9 +341,7 @@ def _next(draft: Draft, group: Group) -> None:
 def _failed(draft: Draft, group: Group, message: str) -> None:
     """It did not take effect. A verb is idempotent: try again, a little later each time."""
     switch = switch_of(group)
-    if switch.attempt < MOST_ATTEMPTS.get(group.phase, 1) and not (
-        group.phase is Phase.FREEZING and not planned(switch)
-    ):
+    if switch.attempt < MOST_ATTEMPTS.get(group.phase, 1) and not _may_be_left(group):
         if group.phase is Phase.CONFIRMING_FENCE:
             group = replace(group, phase=Phase.FENCING)
         _again(draft, group, FIRST_PAUSE * 2 ** (switch.attempt - 1), attempt=switch.attempt + 1)
@@ -363,11 +361,21 @@ def _again(draft: Draft, group: Group, pause: float, *, attempt: int) -> None:
 
 
 def _give_up(draft: Draft, group: Group, message: str) -> None:
-    """A hung or dead side can't freeze itself: a failover goes on to the fence. Anything else goes back or stops."""
-    if group.phase is Phase.FREEZING and not planned(switch_of(group)):
-        enter(draft, group, Phase.FENCING)
-    else:
+    """A freeze that may be left out is. Anything else goes back or stops."""
+    if not _may_be_left(group):
         compensation.retreat(draft, group, message or f"{group.phase} failed")
+    elif group.phase is Phase.COMPENSATING:
+        compensation.succeeded(draft, group, DriverVerb.FREEZE)
+    else:
+        enter(draft, group, Phase.FENCING)
+
+
+def _may_be_left(group: Group) -> bool:
+    """A hung or dead side can't freeze itself: a failover goes on to its fence, and a way back to the other side."""
+    switch = switch_of(group)
+    if group.phase is Phase.COMPENSATING:
+        return switch.undo[:1] == (DriverVerb.FREEZE,)
+    return group.phase is Phase.FREEZING and not planned(switch)
 
 
 def _timeout(draft: Draft, key: RungKey) -> float:

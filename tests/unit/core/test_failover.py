@@ -8,7 +8,7 @@ import pytest
 from immutables import Map
 
 from controller.model.calls import CallSample
-from controller.model.commands import Drive, RunLadder
+from controller.model.commands import Command, Drive, RunLadder
 from controller.model.events import (
     LeaseChanged,
     OperatorArmed,
@@ -319,9 +319,28 @@ def test_a_planned_switch_that_is_not_verified_goes_back_to_the_healthy_side() -
     finish(rig)
     assert rig.group.last_outcome is SwitchOutcome.COMPENSATED
     assert rig.group.active == "primary"
-    assert rig.verbs[-3:] == ["unfence", "thaw", "redirect"]
+    assert rig.verbs[-4:] == ["unfence", "freeze", "thaw", "redirect"]
+    assert rig.edges.frozen == {"backup"}, "what it was promoted to it stops again"
     assert [edge.active for edge in rig.edges.edges.values()] == [{"primary"}, {"primary"}]
     assert rig.edges.fenced == set()
+
+
+@pytest.mark.parametrize("mishap", [Mishap.FAILS, Mishap.LOST_BEFORE])
+def test_a_target_that_cannot_freeze_itself_is_not_in_the_way_back(mishap: Mishap) -> None:
+    rig = Rig(policy(), permitted(policy(), faulty=False))
+    results = iter([True, False, False, False])
+    rig.call = lambda: (good_call("backup")._replace(key=RungKey("backup", "call"), up=next(results)),)
+
+    def suffers(command: Command) -> Mishap:
+        of_target = isinstance(command, Drive) and command.verb is DriverVerb.FREEZE
+        return mishap if of_target and command.side == "backup" else Mishap.NONE
+
+    rig.mishap = suffers
+    rig.send(requested(SwitchVerb.SWITCHOVER))
+    finish(rig)
+    assert rig.group.last_outcome is SwitchOutcome.COMPENSATED
+    assert rig.group.active == "primary"
+    assert rig.verbs[-2:] == ["thaw", "redirect"]
 
 
 def test_force_lets_a_fenced_target_in_and_tests_it() -> None:
