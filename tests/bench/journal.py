@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import gc
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +21,10 @@ import uvloop
 
 from controller.app import COLLECTING, Controller, load_settings
 from controller.model.events import FaultReported, OperatorUpdatedIncident
+from tests.bench.fleet import responder, write
 from tests.bench.rows import percentile, row
 
-RESPONDER: Final = Path(__file__).with_name("responder.py")
 TARGETS: Final = 10_000
-PORTS: Final = 32
 STEADY, FULL = 1_000, 5_000
 """Facts a second."""
 
@@ -38,21 +33,6 @@ BURST: Final = 0.01
 
 SYNC_EVERY: Final = 0.05
 """Seconds between two looks at the disk itself."""
-
-CONFIGURATION: Final = """
-name: bench
-include: [shipped:ladders.yaml, shipped:rules.yaml, shipped:domains.yaml, shipped:severity.yaml]
-runbooks: ["shipped:"]
-node: {{data: {data}}}
-http: {{port: {port}}}
-people: {{ann: {{display: Ann, role: duty, channels: [{{name: hook, kind: webhook, with: {{url: "http://127.0.0.1:9/"}}}}]}}}}
-fleets:
-  phones:
-    csv: phones.csv
-    kind: phone
-    title: "${{name}}"
-    rungs: [{{name: sip, probe: sip_options, with: {{uri: "sip:127.0.0.1:${{port}}"}}, interval: 1s, timeout: 500ms, fall: 3}}]
-"""
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
@@ -65,9 +45,9 @@ def rows(quick: bool) -> list[dict[str, Any]]:
 async def _rows(seconds: float) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="bench-journal-", dir=Path.cwd() / "var") as name:
         directory = Path(name)
-        with _responder() as ports:
-            _write(directory, ports)
-            async with _running(directory) as controller:
+        with responder() as ports:
+            configuration = write(directory, ports, TARGETS)
+            async with _running(configuration) as controller:
                 await _warm(controller)
                 incident = await _incident(controller)
                 steady = await _decide(controller, incident, STEADY, seconds, directory)
@@ -177,42 +157,9 @@ async def _warm(controller: Controller) -> None:
     gc.freeze()
 
 
-def _write(directory: Path, ports: list[str]) -> None:
-    with (directory / "phones.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("name", "port"))
-        writer.writerows((f"phones-{number}", ports[number % len(ports)]) for number in range(TARGETS))
-    (directory / "controller.yaml").write_text(
-        CONFIGURATION.format(data=directory / "data", port=_free_port())
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def _responder() -> Iterator[list[str]]:
-    process = subprocess.Popen(
-        [sys.executable, str(RESPONDER), str(PORTS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
 @contextlib.asynccontextmanager
-async def _running(directory: Path) -> AsyncIterator[Controller]:
-    controller = Controller(load_settings(directory / "controller.yaml"))
+async def _running(configuration: Path) -> AsyncIterator[Controller]:
+    controller = Controller(load_settings(configuration))
     stop, ready = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(controller.run(lambda address: ready.set(), stop))
     waiting = asyncio.create_task(ready.wait())
