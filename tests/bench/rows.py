@@ -26,9 +26,10 @@ def row(
     below: float | None = None,
     at_most: float | None = None,
     never_above: float | None = None,
+    always: float | None = None,
     peer: tuple[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
-    """`below` and `at_most` are aims on our median, `never_above` on our maximum; `peer` is (name, its values) from the same run."""
+    """`below` and `at_most` are aims on our median, `never_above` on our maximum, `always` on every value; `peer` is (name, its values) from the same run."""
     ours = figures(values)
     aim, met = None, None
     if below is not None:
@@ -37,6 +38,8 @@ def row(
         aim, met = f"<= {at_most:g}", ours["median"] <= at_most
     elif never_above is not None:
         aim, met = f"max <= {never_above:g}", ours["max"] <= never_above
+    elif always is not None:
+        aim, met = f"= {always:g}", ours["min"] == ours["max"] == always
     return {
         "case": case,
         "metric": metric,

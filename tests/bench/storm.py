@@ -204,7 +204,7 @@ def _judge(storms: Sequence[Storm]) -> list[dict[str, Any]]:
         return [float(getattr(storm, metric)) for storm in storms]
 
     return [
-        row(case, "incidents", "count", values("incidents"), never_above=1),
+        row(case, "incidents", "count", values("incidents"), always=1),
         row(case, "named_after", "ms", values("named_ms"), below=1000.0),
         row(case, "suppressed", "count", values("suppressed")),
         row(case, "last_gathered_after_due", "ms", values("gathered_ms")),
