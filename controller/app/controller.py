@@ -107,7 +107,8 @@ class Controller:
             for driver in self.drivers.values():
                 if isinstance(driver, Coordinated):
                     driver.coordinate(self.coordination.grants)
-        records = Records(self.journal, self.archive, node.name)
+        records = Records(self.journal, self.archive, node.name, self.clock, shared=replica is not None)
+        self.engine.subscribe(records.notice)
         self.desk = Desk(self.engine, self.journal, records, self.clock)
         self.shipper = Shipper(self.journal, self.archive, node.name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from controller.core.response.explanation import Explanation, explain
 from controller.core.step import step
 from controller.core.timeline import line
 from controller.engine.loop import Engine, EngineCounters, Snapshot
-from controller.engine.records import Records
+from controller.engine.records import Records, Told
 from controller.engine.recovery import durable
 from controller.model.drills import Drill
 from controller.model.events import Event
@@ -68,15 +67,23 @@ class Desk:
         return self._journal.entries(after=after, incident=incident, limit=limit)
 
     def story(self, incident: str, *, limit: int = sys.maxsize) -> AsyncIterator[Entry]:
-        """The entries of one incident, oldest first, also those that only the archive has: of other nodes."""
+        """The entries of one incident, oldest first, also those of other nodes, which only the archive has."""
         return self._records.of(incident, limit=limit)
+
+    async def alone(self, incident: str) -> bool:
+        """Whether the whole story of an incident is in this node's own journal."""
+        return await self._records.alone(incident)
+
+    async def told(self, incident: str, count: int) -> Told:
+        """The newest entries of an incident's story, in the order of time, and whether there may be others."""
+        return await self._records.newest(incident, count)
 
     async def newest(self, count: int, *, incident: str = "") -> list[Entry]:
         """The newest entries of the journal, or of an incident's whole story, in the order of time."""
-        if incident and not await self._records.begun_here(incident):
-            return list(deque([entry async for entry in self.story(incident)], maxlen=count))
-        after = await self._journal.before_newest(count, incident=incident)
-        return [entry async for entry in self.entries(after=after, incident=incident, limit=count)]
+        if incident:
+            return (await self.told(incident, count)).entries
+        after = await self._journal.before_newest(count)
+        return [entry async for entry in self.entries(after=after, limit=count)]
 
     async def recall(self, incident: str) -> Snapshot:
         """The snapshot, with an incident in it that has left the live state, its runs and its pages as they ended."""
