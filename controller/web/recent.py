@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from controller.engine.desk import Desk
 from controller.model.facts import Entry
@@ -16,15 +16,21 @@ MOST_INCIDENTS = 16
 
 AT_ONCE = 1000
 
+AGAIN = 5.0
+"""Seconds after which the story is read again where other nodes had a part in it: one that was down may ship more."""
+
 
 @dataclass(slots=True)
 class _Known:
-    last: int = 0
-    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=MOST_ENTRIES))
+    alone: bool
+    read_at: float  # monotonic
+    entries: deque[Entry]
+    last: int  # of this node's own
 
 
 class RecentEntries:
-    """Every open page of an incident asks after every entry: a long incident must not be read from its start each time."""
+    """Every open page of an incident asks after every entry: a long incident must not be read from its start each time.
+    What may be wanting something of other nodes is read again."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -32,15 +38,10 @@ class RecentEntries:
     async def of(self, desk: Desk, incident: str) -> list[Entry]:
         """Oldest first, at most MOST_ENTRIES."""
         known = self._known.get(incident)
-        if known is None:
-            known = _Known()
-            known.entries.extend(await desk.newest(MOST_ENTRIES, incident=incident))
-            node = desk.snapshot.state.node
-            known.last = max((entry.sequence for entry in known.entries if entry.node == node), default=0)
-            known = self._known.setdefault(incident, known)  # another page may have asked meanwhile
-        self._known.move_to_end(incident)
-        while len(self._known) > MOST_INCIDENTS:
-            self._known.popitem(last=False)
+        if known is None or not await self._stands(desk, incident, known):
+            known = await self._read(desk, incident)
+        elif incident in self._known:  # another page may have let it go meanwhile
+            self._known.move_to_end(incident)
         found = AT_ONCE
         while found == AT_ONCE:
             found = 0
@@ -50,3 +51,27 @@ class RecentEntries:
                     known.entries.append(entry)
                     known.last = entry.sequence
         return list(known.entries)
+
+    async def _stands(self, desk: Desk, incident: str, known: _Known) -> bool:
+        if known.alone:
+            return await desk.alone(incident)  # until another node leads
+        return desk.clock.now().mono < known.read_at + AGAIN
+
+    async def _read(self, desk: Desk, incident: str) -> _Known:
+        """Kept, unless what other nodes archived could not be read."""
+        at = desk.clock.now().mono
+        told = await desk.told(incident, MOST_ENTRIES)
+        known = _Known(
+            alone=told.alone,
+            read_at=at,
+            entries=deque(told.entries, maxlen=MOST_ENTRIES),
+            last=told.last,
+        )
+        if told.whole:
+            self._known[incident] = known
+            self._known.move_to_end(incident)
+            while len(self._known) > MOST_INCIDENTS:
+                self._known.popitem(last=False)
+        else:
+            self._known.pop(incident, None)
+        return known
