@@ -4,23 +4,20 @@ Runs as a process on that host (`python -m lab.arrivals FILE`) and writes one JS
 the answerer's opinion, so that a repeated or stale INVITE is seen whatever the answerer makes of it.
 """
 
-import ctypes
 import json
 import socket
-import struct
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lab.tap import SO_RCVBUFFORCE, Program, attach
 from lab.topology import SIP_PORT, Host
 
 ETH_P_IP: Final = 0x0800
-SO_ATTACH_FILTER: Final = 26
-SO_RCVBUFFORCE: Final = 33
 # Classic BPF: IPv4 over Ethernet, UDP, not a fragment, destination port 5060.
-FILTER: Final = (
+FILTER: Final[Program] = (
     (0x28, 0, 0, 12),
     (0x15, 0, 8, ETH_P_IP),
     (0x30, 0, 0, 23),
@@ -88,11 +85,8 @@ def parse_invite(frame: bytes, at: float) -> Arrival | None:
 
 def capture(path: Path, interface: str = "eth0") -> None:
     """Record arrivals until killed."""
-    program = b"".join(struct.pack("=HBBI", *instruction) for instruction in FILTER)
-    code = ctypes.create_string_buffer(program)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP)) as sock:
-        filter_argument = struct.pack("HP", len(FILTER), ctypes.addressof(code))
-        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_argument)
+        attach(sock, FILTER)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
         sock.bind((interface, ETH_P_IP))
         # The file appears once nothing can be missed any more.

@@ -6,12 +6,9 @@
     seen.last(Host.PRIMARY)         # when its last frame was captured
 
 Both hosts are asked by ARP, each at its own hardware address, every few milliseconds: a holder is seen also while nobody
-sends it calls. Frames carry the kernel's time of arrival, so that a busy machine does not make them late.
+sends it calls.
 """
 
-import contextlib
-import fcntl
-import select
 import socket
 import struct
 import threading
@@ -21,16 +18,11 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from lab.laboratory import Lab
+from lab.tap import Tap
 from lab.topology import SIDES, VIP, Host
 
-ETH_P_ALL: Final = 3
 ETH_P_IP: Final = 0x0800
 ETH_P_ARP: Final = 0x0806
-SOL_PACKET: Final = 263
-PACKET_ADD_MEMBERSHIP: Final = 1
-PACKET_MR_PROMISC: Final = 1
-SO_TIMESTAMPNS: Final = 35
-SO_RCVBUFFORCE: Final = 33
 ASK_EVERY_S: Final = 0.005
 TOGETHER_S: Final = 0.5
 """An address that comes back to a host sooner than this after another had it was never away: no switch is that quick."""
@@ -59,16 +51,7 @@ class Holders:
     def __init__(self, lab: Lab) -> None:
         self._frames: list[Seen] = []
         self._hosts = {lab.network.hardware_address(side): side for side in SIDES}
-        self._socket = lab.network.socket(
-            Host.SWITCH, socket.SOCK_RAW, socket.AF_PACKET, socket.htons(ETH_P_ALL)
-        )
-        self._socket.bind(("br0", ETH_P_ALL))
-        self._socket.setblocking(False)
-        index = struct.unpack("i", _interface_index(self._socket))[0]
-        member = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
-        self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        self._tap = Tap(lab.network)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="holders")
 
@@ -116,7 +99,7 @@ class Holders:
         return max(after - before for before, after in zip(times, times[1:], strict=False))
 
     def _run(self) -> None:
-        own = bytes(self._socket.getsockname()[4])
+        own = self._tap.hardware_address
         address = socket.inet_aton(VIP)
         # A probe for the address (RFC 5227): nobody learns anything from its sender, 0.0.0.0.
         asked = struct.pack("!HHBBH6s4s6s4s", 1, ETH_P_IP, 6, 4, 1, own, bytes(4), bytes(6), address)
@@ -125,25 +108,20 @@ class Holders:
         while not self._stop.is_set():
             if (now := time.monotonic()) >= due:
                 for question in questions:
-                    with contextlib.suppress(OSError):
-                        self._socket.send(question)
+                    self._tap.send(question)
                 due = max(due + ASK_EVERY_S, now)
-            select.select([self._socket], [], [], max(0.0, due - time.monotonic()))
+            self._tap.wait(due - time.monotonic())
             self._drain(address)
 
     def _drain(self, address: bytes) -> None:
-        while True:
-            try:
-                frame, extra, _, _ = self._socket.recvmsg(64, 64)
-            except BlockingIOError:
-                return
+        for at, frame in self._tap.frames(64):
             host = self._hosts.get(frame[6:12])
             if host is None:
                 continue
             kind = int.from_bytes(frame[12:14])
             source = frame[26:30] if kind == ETH_P_IP else frame[28:32] if kind == ETH_P_ARP else b""
             if source == address:
-                self._frames.append(Seen(_monotonic(extra), host))
+                self._frames.append(Seen(at, host))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -154,20 +132,4 @@ class Holders:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._socket.close()
-
-
-def _monotonic(extra: list[tuple[int, int, bytes]]) -> float:
-    """The kernel's stamp is of the wall clock; both are read here, so that a step of it moves nothing but this frame."""
-    now, wall = time.monotonic(), time.time()
-    for level, kind, data in extra:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("ll", data[:16])
-            return now - (wall - seconds - nanoseconds / 1e9)
-    return now
-
-
-def _interface_index(sock: socket.socket) -> bytes:
-    """Of br0 in the socket's own namespace (netdevice(7), SIOCGIFINDEX)."""
-    request = struct.pack("16si", b"br0", 0)
-    return fcntl.ioctl(sock.fileno(), 0x8933, request)[16:20]
+        self._tap.close()
