@@ -267,6 +267,13 @@ class Lab:
             Host.SWITCH, ["nft", "get", "element", "bridge", "fence", "ports", f"{{ {side} }}"]
         )
 
+    def fenced(self, host: Host) -> bool:
+        """Whether the fence at the switch is closed for the host now."""
+        return (
+            subprocess.run(self.fenced_argv(host), capture_output=True, timeout=5, check=False).returncode
+            == 0
+        )
+
     # Building
 
     def _up(self) -> None:

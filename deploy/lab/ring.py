@@ -61,6 +61,10 @@ class Ring(Lab):
         for role in self.processes.roles():
             if not self.processes.alive(role):
                 self.processes.restart(role)
+        # A node that does not answer could not tell later what it had written before.
+        self.operator.wait(
+            lambda: len(self.operator.sequences()) == len(NODES), "all nodes to answer", timeout_s=timeout_s
+        )
         self.operator.let_back_in(timeout_s=timeout_s)
         side = self.wait_holder(timeout_s=timeout_s)
         try:
