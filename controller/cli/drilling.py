@@ -12,7 +12,7 @@ from controller.cli.exits import Exit
 from controller.cli.screen import Screen, clock_time, table, write_document
 from controller.model import words
 from controller.model.drills import DrillState
-from controller.reports.drill_record import OBJECTIVES
+from controller.reports.drill_record import ASSUMED, OBJECTIVES
 from controller.reports.headings import HEADINGS
 from controller.reports.prose import Language, refusal_text
 
@@ -145,6 +145,8 @@ def _score(screen: Screen, drill: dict[str, Any]) -> Any:
     title = f"{drill['id']}: {screen.word('得分', 'score')} {_percent(drill['score'])}"
     if drill["abort_reason"]:
         title += f"  ({drill['abort_reason']})"
+    if any(result["name"] in ASSUMED and result["met"] is False for result in drill["results"]):
+        title += "\n" + screen.word(*HEADINGS["took_longer"])
     columns = [screen.word(*pair) for pair in (("目标", "objective"), ("实际", "actual"), ("限值", "limit"))]
     return table((*columns, screen.word("结果", "result")), rows, title)
 

@@ -280,8 +280,8 @@ def _how(term: WorkedTerm, words: Mapping[str, str]) -> str:
     values = dict(term.values)
     if term.name == "detect":
         return words[f"by_{values['by']}"].format(**values, repeats=int(values["fall"] or 0) - 1)
-    if term.name == "fence":
-        return words[f"by_fence_{values['by']}"].format(**values)
+    if term.name in ("fence", "redirect"):
+        return words[f"by_{term.name}_{values['by']}"].format(**values)
     return words[f"by_{term.name}"]
 
 
@@ -321,9 +321,15 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "by_reading": "{rung}: edge timer {edge_timer:g} until a call failed + interval {interval:g}"
         " + deadline {timeout:g} until that is read",
         "by_decide": "rules, one commit, first command",
-        "by_fence_allowance": "freeze {freeze:g} (a hung side uses all of it) + fence {fence:g}",
+        "by_fence_declared": "freeze {freeze:g} (a hung side uses all of it) + fence and its proof {fence:g}, an assumption"
+        " (allowances.fence): drills hold it against what they measure",
+        "by_fence_timeout": "freeze {freeze:g} (a hung side uses all of it) + fence and its proof, each {each:g}"
+        " (step_timeout); declare allowances.fence once it is measured",
         "by_fence_hold": "freeze {freeze:g} + fence {fence:g} (the hold of a silent side is waited out)",
-        "by_redirect": "promote and redirect on the edges",
+        "by_redirect_declared": "promote and redirect, an assumption (allowances.redirect): drills hold it against what they"
+        " measure",
+        "by_redirect_timeout": "{verbs} verb(s) of promote and redirect, each {each:g} (step_timeout); declare"
+        " allowances.redirect once it is measured",
         "by_edge_timer": "how long a call already sent to the silent side waits",
         "fits": "within {rto:g} s, {difference:.3f} s to spare: may be armed",
         "over": "OVER {rto:g} s by {difference:.3f} s: can't be armed",
@@ -366,9 +372,13 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         " + 时限 {timeout:g}",
         "by_reading": "{rung}：边缘定时器 {edge_timer:g}（呼叫失败） + 间隔 {interval:g} + 时限 {timeout:g}（读到）",
         "by_decide": "规则判定、一次提交、首条命令",
-        "by_fence_allowance": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离 {fence:g}",
+        "by_fence_declared": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离及确认 {fence:g}，为假定值（allowances.fence）：由演练"
+        "实测核对",
+        "by_fence_timeout": "冻结 {freeze:g}（挂死的一侧会用满） + 隔离及确认，各 {each:g}（step_timeout）；实测后可填"
+        " allowances.fence",
         "by_fence_hold": "冻结 {freeze:g} + 隔离 {fence:g}（等无应答一侧的持有期满）",
-        "by_redirect": "提升备用侧并在边缘改向",
+        "by_redirect_declared": "提升备用侧并改向，为假定值（allowances.redirect）：由演练实测核对",
+        "by_redirect_timeout": "提升与改向中的 {verbs} 步，各 {each:g}（step_timeout）；实测后可填 allowances.redirect",
         "by_edge_timer": "已送往无应答一侧的呼叫要等这么久",
         "fits": "在 {rto:g} 秒之内，余 {difference:.3f} 秒：可以启用",
         "over": "超出 {rto:g} 秒 {difference:.3f} 秒：不能启用",

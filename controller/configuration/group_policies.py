@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controller.configuration.documents import Document, Location
 from controller.configuration.groups import GroupEntry
 from controller.configuration.kinds import Kinds
 from controller.configuration.profiles import PROFILES
 from controller.configuration.validation import closest
-from controller.core.objectives import Allowances, WorstCase, relevant, worst_case
+from controller.core.objectives import Allowance, Allowances, Basis, WorstCase, relevant, worst_case
 from controller.model.errors import Problem
 from controller.model.groups import DriverVerb
 from controller.model.health import RungKey
@@ -48,7 +48,8 @@ class Builder:
         readiness = self._readiness(entry, document)
         verification = self._verification(entry, document)
         parameters = self._driver(entry, document)
-        allowances = _allowances(entry, shape.allowances)
+        freeze_timeout = _given(entry.freeze_timeout, shape.freeze_timeout)
+        step_timeout = _given(entry.step_timeout, shape.step_timeout)
         sides = self._deciding(entry, document)
         edges = [
             rung
@@ -58,7 +59,15 @@ class Builder:
         ]
         if len(self.problems) > before or not sides:
             return None
-        worst = worst_case(sides, edges, _as_driven(allowances, parameters))
+        idle_verbs: frozenset[DriverVerb] = getattr(parameters, "idle_verbs", frozenset())
+        allowances = Allowances(
+            decide=_given(entry.allowances.decide, shape.decide),
+            freeze=0.0 if DriverVerb.FREEZE in idle_verbs else min(freeze_timeout, step_timeout),
+            fence=_fence(entry.allowances.fence, step_timeout, parameters),
+            redirect=_redirect(entry.allowances.redirect, step_timeout, idle_verbs),
+            edge_timer=_given(entry.allowances.edge_timer, shape.edge_timer),
+        )
+        worst = worst_case(sides, edges, allowances)
         group = GroupPolicy(
             name=name,
             title=Text(zh=name, en=name) if entry.title is None else entry.title.frozen(),
@@ -69,7 +78,7 @@ class Builder:
             preferred=entry.preferred,
             driver=entry.driver.kind,
             driver_parameters=parameters,
-            idle_verbs=getattr(parameters, "idle_verbs", frozenset()),
+            idle_verbs=idle_verbs,
             edges=entry.edges,
             edges_rule=entry.edges_rule,
             echo=entry.echo,
@@ -87,8 +96,8 @@ class Builder:
             automatic_failback=entry.automatic_failback,
             failback_below=entry.failback_below,
             drain_deadline=entry.drain_deadline,
-            step_timeout=_given(entry.step_timeout, shape.step_timeout),
-            freeze_timeout=allowances.freeze,
+            step_timeout=step_timeout,
+            freeze_timeout=freeze_timeout,
             reconcile_interval=entry.reconcile_interval,
             runbook=entry.runbook,
             last_resort=entry.last_resort,
@@ -235,23 +244,26 @@ def _none_found(group: GroupPolicy, parameters: object) -> list[Problem]:
     return []
 
 
-def _allowances(entry: GroupEntry, shape: Allowances) -> Allowances:
-    written = entry.allowances
-    return Allowances(
-        decide=_given(written.decide, shape.decide),
-        freeze=_given(entry.freeze_timeout, shape.freeze),
-        fence=_given(written.fence, shape.fence),
-        redirect=_given(written.redirect, shape.redirect),
-        edge_timer=_given(written.edge_timer, shape.edge_timer),
-    )
-
-
-def _as_driven(allowances: Allowances, parameters: object) -> Allowances:
-    """Without what the driver leaves out, and with a hold that it may have to wait out."""
-    if DriverVerb.FREEZE in getattr(parameters, "idle_verbs", frozenset()):
-        allowances = replace(allowances, freeze=0.0)
+def _fence(declared: float | None, step_timeout: float, parameters: object) -> Allowance:
+    """FENCE, then CONFIRM_FENCE. A hold that may have to be waited out is a bound of the driver's own: what is declared
+    can't undercut it."""
     outwait: float = getattr(parameters, "longest_fence", 0.0)
-    return replace(allowances, fence=outwait, outwaited=True) if outwait > allowances.fence else allowances
+    if outwait > (declared or 0.0):
+        return Allowance(seconds=outwait, basis=Basis.HOLD)
+    if declared is not None:
+        return Allowance(seconds=declared)
+    return _timeouts(step_timeout, 2)
+
+
+def _redirect(declared: float | None, step_timeout: float, idle_verbs: frozenset[DriverVerb]) -> Allowance:
+    """PROMOTE, unless the driver has nothing to do for it, then REDIRECT."""
+    if declared is not None:
+        return Allowance(seconds=declared)
+    return _timeouts(step_timeout, 1 if DriverVerb.PROMOTE in idle_verbs else 2)
+
+
+def _timeouts(step_timeout: float, verbs: int) -> Allowance:
+    return Allowance(seconds=step_timeout * verbs, basis=Basis.TIMEOUT, verbs=verbs)
 
 
 def _given(value: float | None, otherwise: float) -> float:

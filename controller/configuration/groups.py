@@ -67,7 +67,8 @@ class VerificationEntry(Section):
 
 
 class AllowancesEntry(Section):
-    """What the worst case allows for each term after detection. `edge_timer` is the edges' own fr_timer."""
+    """What the worst case counts for a term after detection instead of what it may take. `edge_timer` is the edges' own
+    fr_timer. `fence` and `redirect` are assumptions, as measured: without them each verb counts its whole timeout."""
 
     decide: Seconds | None = None
     fence: Seconds | None = None

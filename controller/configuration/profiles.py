@@ -7,7 +7,8 @@ four probes a second, and a burst after the first failure would bring the verdic
 40 ms apart, so that packet loss alone hardly ever does (at 1 % loss each way about 4 times a month a vantage, before
 the second kind of evidence that a switch needs). It takes a stall of 0.2 s for a death: declare it where that is true.
 
-The edge timer is the edge's own fr_timer: set it on the edges to what is declared here.
+The edge timer is the edge's own fr_timer: set it on the edges to what is declared here. How long a fence and a redirect
+take is not the profile's to say: see a group's `allowances`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.core.objectives import Allowances
 from controller.model.policy import Profile
 
 
@@ -34,8 +34,12 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
+    """Seconds. `decide`: what the controller itself takes; the rest are limits."""
+
     pace: Pace
-    allowances: Allowances
+    decide: float
+    freeze_timeout: float
+    edge_timer: float
     rto: float
     step_timeout: float
 
@@ -43,13 +47,17 @@ class Shape:
 PROFILES: Mapping[Profile, Shape] = {
     Profile.STANDARD: Shape(
         pace=Pace(interval=0.25, timeout=0.24, fall=5, rise=4, copies=1, confirm=0, confirm_interval=0.1),
-        allowances=Allowances(decide=0.02, freeze=0.2, fence=0.06, redirect=0.06, edge_timer=1.0),
+        decide=0.02,
+        freeze_timeout=0.2,
+        edge_timer=1.0,
         rto=3.0,
         step_timeout=1.0,
     ),
     Profile.FAST: Shape(
         pace=Pace(interval=0.1, timeout=0.1, fall=2, rise=5, copies=2, confirm=1, confirm_interval=0.03),
-        allowances=Allowances(decide=0.02, freeze=0.02, fence=0.02, redirect=0.02, edge_timer=0.1),
+        decide=0.02,
+        freeze_timeout=0.02,
+        edge_timer=0.1,
         rto=0.5,
         step_timeout=0.5,
     ),

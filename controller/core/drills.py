@@ -24,7 +24,7 @@ from controller.model.events import (
     TimerFired,
 )
 from controller.model.facts import Fact, FactKind
-from controller.model.groups import Phase, SwitchOutcome
+from controller.model.groups import Phase, Switch, SwitchOutcome
 from controller.model.moments import Moment, Values
 from controller.model.pages import PageState
 from controller.model.policy import Policy
@@ -282,6 +282,7 @@ def _finish(state: State, drill: Drill, at: Moment, policy: Policy) -> Decision:
     total = sum(weights.get(result.name, 1.0) for result in measured)
     score = sum(weights.get(result.name, 1.0) for result in measured if result.met) / total if total else None
     hard = {objective.name for objective in objectives if objective.hard}
+    results += _assumptions(drill, policy)
     aborted = bool(drill.abort_reason)
     finished = replace(
         drill,
@@ -304,6 +305,19 @@ def _finish(state: State, drill: Drill, at: Moment, policy: Policy) -> Decision:
     data.extend((f"{result.name}_seconds", result.actual) for result in results if result.name != "diagnosis")
     fact = _fact(finished, FactKind.DRILL_FINISHED, at, tuple(data))
     return Decision(state=_keep(state, finished), facts=(fact,))
+
+
+def _assumptions(drill: Drill, policy: Policy) -> tuple[ObjectiveResult, ...]:
+    """What the switch's fence and redirect took, against what the group's worst case counts for them. Findings on the
+    configuration, not on how the drill went: they are told and score nothing."""
+    group = policy.groups.get(drill.group)
+    if group is None or group.budget is None:
+        return ()
+    counted = {"fence": group.budget.fence, "redirect": group.budget.redirect}
+    return tuple(
+        ObjectiveResult(name=name, limit=counted[name], actual=seconds, met=seconds <= counted[name])
+        for name, seconds in drill.took
+    )
 
 
 def _passed(hard: Iterable[ObjectiveResult]) -> bool | None:
@@ -341,7 +355,20 @@ def _watch_switch(state: State, drill: Drill, at: Moment) -> Drill:
     if group is None or group.switch is None or drill.state is DrillState.PREPARING:
         return drill
     drill = _reach(drill, "decide", at)
-    return _reach(drill, "switch", at) if group.phase is Phase.VERIFYING else drill
+    if group.phase is not Phase.VERIFYING or drill.milestone("switch") is not None:
+        return drill
+    return replace(_reach(drill, "switch", at), took=_took(group.switch))
+
+
+def _took(switch: Switch) -> tuple[tuple[str, float], ...]:
+    """Seconds from the first freeze or fence to the proof, and from there until all is redirected; repetitions count."""
+    begun = dict(reversed(switch.walls))  # the first time each phase was entered
+    fenced_at = [begun[str(phase)] for phase in (Phase.FREEZING, Phase.FENCING) if str(phase) in begun]
+    proved_at = [begun[str(phase)] for phase in (Phase.PROMOTING, Phase.REDIRECTING) if str(phase) in begun]
+    verifying = begun.get(str(Phase.VERIFYING))
+    if not fenced_at or not proved_at or verifying is None:
+        return ()
+    return (("fence", min(proved_at) - min(fenced_at)), ("redirect", verifying - min(proved_at)))
 
 
 def _reach(drill: Drill, name: str, at: Moment) -> Drill:

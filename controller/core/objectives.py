@@ -3,13 +3,16 @@
     outage = interval x fall + probe deadline + decide + fence + redirect + edge transaction timer
 
 The first two terms come from the ladder actually used: the slowest failover-relevant rung decides, because every kind
-of evidence must have arrived. The others are allowances a person declares (and a bench measures).
+of evidence must have arrived. The edge's timer is declared. Fence and redirect count what each of the driver's verbs may
+take, its timeout, unless less is declared for them: an assumption, told as such, that drills hold against what they
+measure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from controller.model.health import RungKey
 from controller.model.moments import Values
@@ -19,18 +22,34 @@ MONTH = 30 * 86400.0
 """Seconds."""
 
 
+class Basis(StrEnum):
+    """Why a term counts as much as it does."""
+
+    DECLARED = "declared"  # by a person, who measured it: an assumption
+    TIMEOUT = "timeout"  # each verb may take the whole of its timeout
+    HOLD = "hold"  # nothing but the side's hold running out confirms the fence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """`seconds` in all; with TIMEOUT those of `verbs` verbs together."""
+
+    seconds: float
+    basis: Basis = Basis.DECLARED
+    verbs: int = 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allowances:
-    """Seconds a switch may take after it is detected. `freeze`: all of its timeout, for a hung side never answers it.
-    `outwaited`: of `fence`, when nothing but the side's hold running out confirms it. `edge_timer`: how long an edge waits for a silent side before it
-    tries the next, which is what callers already on their way to the dead side wait."""
+    """What a switch may take after it is detected, seconds. `freeze`: all of its timeout, for a hung side never answers it.
+    `edge_timer`: how long an edge waits for a silent side before it tries the next, which is what callers already on
+    their way to the dead side wait."""
 
     decide: float
     freeze: float
-    fence: float
-    redirect: float
+    fence: Allowance
+    redirect: Allowance
     edge_timer: float
-    outwaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,8 +169,8 @@ def worst_case(
     budget = TimeBudget(
         detect=detect,
         decide=allowances.decide,
-        fence=allowances.freeze + allowances.fence,
-        redirect=allowances.redirect,
+        fence=allowances.freeze + allowances.fence.seconds,
+        redirect=allowances.redirect.seconds,
         edge_timer=allowances.edge_timer,
     )
     return WorstCase(
@@ -176,16 +195,24 @@ def worst_case(
                 name="fence",
                 seconds=budget.fence,
                 values=(
-                    ("by", "hold" if allowances.outwaited else "allowance"),
+                    *_worked(allowances.fence),
                     ("freeze", allowances.freeze),
-                    ("fence", allowances.fence),
+                    ("fence", allowances.fence.seconds),
                 ),
             ),
-            WorkedTerm(name="redirect", seconds=budget.redirect),
+            WorkedTerm(name="redirect", seconds=budget.redirect, values=_worked(allowances.redirect)),
             WorkedTerm(name="edge_timer", seconds=budget.edge_timer),
         ),
         detected_by=key,
         rides_out=min(rides_out(item) for _, item in sides),
+    )
+
+
+def _worked(allowance: Allowance) -> Values:
+    return (
+        ("by", str(allowance.basis)),
+        ("verbs", allowance.verbs),
+        ("each", allowance.seconds / allowance.verbs),
     )
 
 

@@ -82,6 +82,7 @@ class Drill:
     milestones: tuple[
         tuple[str, float], ...
     ] = ()  # (detect, decide, switch, verify, acknowledge; Unix seconds)
+    took: tuple[tuple[str, float], ...] = ()  # (fence, redirect): seconds of the switch it led to
     diagnosed: str = ""  # the first fault named
     results: tuple[ObjectiveResult, ...] = ()
     score: float | None = None

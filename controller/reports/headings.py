@@ -69,6 +69,12 @@ HEADINGS: Mapping[str, tuple[str, str]] = {
     "decide": ("决策", "Decide"),
     "switch": ("切换", "Switch"),
     "verify": ("验证", "Verify"),
+    "fence": ("隔离（配置所计）", "Fence (as the configuration counts it)"),
+    "redirect": ("改向（配置所计）", "Redirect (as the configuration counts it)"),
+    "took_longer": (
+        "超过配置所计：最坏情况算少了，请改 allowances",
+        "longer than the configuration counts: the worst case is told too short; mend its allowances",
+    ),
     "acknowledge": ("响应", "Acknowledge"),
     "mitigate": ("止损", "Mitigate"),
     "resolve": ("修复", "Resolve"),

@@ -71,7 +71,7 @@ groups:
       - {name: signalling, rung: backup.sip, freshness: 2s}
       - {name: licences, manual: true, owner: 网络组}
     verification: {rung: edge.call, calls: 1, timeout: 1s, attempts: 1}
-    allowances: {edge_timer: 300ms}
+    allowances: {edge_timer: 300ms, fence: 60ms, redirect: 60ms}
 people:
   li:
     display: 李雷

@@ -258,11 +258,41 @@ groups:
     assert group.budget is not None
     assert not fits(group)
     assert dataclasses.asdict(group.budget) == pytest.approx(
-        {"detect": 1.49, "decide": 0.02, "fence": 0.6, "redirect": 0.06, "edge_timer": 2.0}
+        {"detect": 1.49, "decide": 0.02, "fence": 0.6, "redirect": 2.0, "edge_timer": 2.0}
     )
-    assert "calls can't be armed: its worst case of 4.170 s is over the RTO of 1 s" in [
+    assert "calls can't be armed: its worst case of 6.110 s is over the RTO of 1 s" in [
         warning.message for warning in settings.warnings
     ]
+
+
+TIMED = """
+groups:
+  calls:
+    sides:
+      primary: {component: primary, destination: "sip:192.0.2.1:5060"}
+      backup: {component: backup, destination: "sip:192.0.2.2:5060"}
+    preferred: primary
+    driver: {kind: kamailio_dispatcher, with: {rpc: []}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "fence", "redirect", "may_arm"),
+    [
+        ((), 2.2, 2.0, False),
+        (("step_timeout: 30s",), 60.2, 60.0, False),
+        (("allowances: {fence: 100ms, redirect: 60ms}",), 0.3, 0.06, True),
+        (("step_timeout: 30s", "allowances: {fence: 100ms}"), 0.3, 60.0, False),
+    ],
+)
+def test_what_nobody_declared_counts_its_whole_timeout(
+    loaded: Loader, written: tuple[str, ...], fence: float, redirect: float, may_arm: bool
+) -> None:
+    """Fence and its proof, promote and redirect: each verb may take all of step_timeout. The freeze has its own."""
+    group = loaded(TIMED + "".join(f"    {line}\n" for line in written)).policy.groups["calls"]
+    assert group.budget is not None
+    assert (group.budget.fence, group.budget.redirect) == pytest.approx((fence, redirect))
+    assert fits(group) is may_arm
 
 
 def test_warnings(loaded: Loader) -> None:

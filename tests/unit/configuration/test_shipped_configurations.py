@@ -69,8 +69,8 @@ def test_three_nodes_are_told_what_the_loss_of_one_adds() -> None:
     assert group.total_store_leader_lost == pytest.approx(group.total + 0.4)
     assert group.total_both_lost == pytest.approx(group.total + 5.1)
     for language, words in (
-        ("en", ("etcd's election timeout is 0.2 s as declared", "both lost too", "over 4 s by 4.820 s")),
-        ("zh", ("所填的 etcd 选举超时 0.2 秒", "二者俱失", "超出 4 秒 4.820 秒")),
+        ("en", ("etcd's election timeout is 0.2 s as declared", "both lost too", "over 6 s by 4.260 s")),
+        ("zh", ("所填的 etcd 选举超时 0.2 秒", "二者俱失", "超出 6 秒 4.260 秒")),
     ):
         told = render_text(report, language)
         assert all(word in told for word in words), told

@@ -23,15 +23,16 @@ from controller.model.events import (
 )
 from controller.model.facts import Fact, FactKind
 from controller.model.faults import Fault, FaultKind, Impact, Severity, Urgency
-from controller.model.groups import Group, Hold, SwitchOutcome
+from controller.model.groups import Group, Hold, Phase, Switch, SwitchOutcome, SwitchVerb
 from controller.model.health import HealthState, RungKey
 from controller.model.incidents import Incident, IncidentState, SeverityReason
 from controller.model.moments import Moment
 from controller.model.pages import Page, PageState
-from controller.model.policy import Policy
+from controller.model.policy import Policy, TimeBudget
 from controller.model.runbooks import Text
 from controller.model.runs import ActionStatus
 from controller.model.state import RungView, State
+from tests.builders.platform import group_policy
 
 SCENARIO = Scenario(
     name="kill",
@@ -369,6 +370,49 @@ def test_every_fact_of_a_drill_is_marked() -> None:
     stage.finish(3)
     assert stage.facts
     assert all(fact.drill for fact in stage.facts)
+
+
+WALLS = {Phase.FREEZING: 1.8, Phase.FENCING: 2.0, Phase.CONFIRMING_FENCE: 2.3, Phase.REDIRECTING: 2.4}
+
+
+@pytest.mark.parametrize(("counted", "kept"), [(0.7, True), (0.5, False)])
+def test_what_the_switch_took_is_held_against_what_the_configuration_counts(
+    counted: float, kept: bool
+) -> None:
+    """The fence from its freeze to its proof, repetitions included; told whatever it is, and no part of the score."""
+    stage = Stage(healthy())
+    budget = TimeBudget(detect=1.0, decide=0.02, fence=counted, redirect=0.2, edge_timer=0.3)
+    rules = group_policy(name="platform", budget=budget)
+    stage.policy = replace(POLICY, groups=Map({"platform": rules}))
+    stage.start()
+    stage.finish(1)
+    stage.raise_fault(1.5)
+    again = (str(Phase.FENCING), 1_000_002.2)  # read back, then fenced again
+    walls = [(str(phase), 1_000_000.0 + seconds) for phase, seconds in WALLS.items()]
+    walls = [*walls[:2], again, *walls[2:], (str(Phase.VERIFYING), 1_000_002.5)]
+    switch = Switch(
+        id="SW-0001",
+        verb=SwitchVerb.FAILOVER,
+        origin="primary",
+        target="backup",
+        epoch=2,
+        automatic=True,
+        walls=tuple(walls),
+    )
+    group = Group(name="platform", active="primary", phase=Phase.VERIFYING, switch=switch)
+    stage.state = replace(stage.state, groups=Map({"platform": group}))
+    stage.fold(TimerFired(at=at(2.5)))
+    stage.verified(2.8)
+    stage.finish(3)
+    assert not stage.drill.live
+    results = {result.name: result for result in stage.drill.results}
+    assert results["fence"].actual == pytest.approx(0.6)
+    assert (results["fence"].limit, results["fence"].met) == (counted, kept)
+    assert results["redirect"].actual == pytest.approx(0.1)
+    assert results["redirect"].met is True
+    assert (stage.drill.score, stage.drill.passed) == (1.0, True)
+    finished = dict(stage.facts[-1].data)
+    assert finished["fence_seconds"] == pytest.approx(0.6)
 
 
 def test_folding_the_log_gives_the_live_state() -> None:

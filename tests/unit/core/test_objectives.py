@@ -7,6 +7,7 @@ import random
 import pytest
 
 from controller.core.objectives import (
+    Allowance,
     Allowances,
     detection,
     false_downs,
@@ -112,7 +113,13 @@ def test_the_slowest_rung_decides_and_the_sum_can_be_redone_by_hand() -> None:
     worst = worst_case(
         [(RungKey("a", "sip"), fast), (RungKey("b", "sip"), slow)],
         [(RungKey("edge", "edge"), rung(interval=1.0, timeout=0.5))],
-        Allowances(decide=0.02, freeze=0.01, fence=0.02, redirect=0.05, edge_timer=0.2),
+        Allowances(
+            decide=0.02,
+            freeze=0.01,
+            fence=Allowance(seconds=0.02),
+            redirect=Allowance(seconds=0.05),
+            edge_timer=0.2,
+        ),
     )
     assert worst.detected_by == RungKey("b", "sip")
     assert worst.budget.total == pytest.approx(1.8 + 0.02 + 0.03 + 0.05 + 0.2)
@@ -126,7 +133,13 @@ def test_an_edge_read_too_seldom_decides() -> None:
     worst = worst_case(
         [(RungKey("a", "sip"), rung())],
         [(RungKey("edge", "edge"), rung(interval=1.0, timeout=0.5))],
-        Allowances(decide=0.0, freeze=0.0, fence=0.0, redirect=0.0, edge_timer=0.0),
+        Allowances(
+            decide=0.0,
+            freeze=0.0,
+            fence=Allowance(seconds=0.0),
+            redirect=Allowance(seconds=0.0),
+            edge_timer=0.0,
+        ),
     )
     assert worst.detected_by == RungKey("edge", "edge")
     assert dict(worst.terms[0].values)["by"] == "reading"
@@ -137,7 +150,13 @@ def test_an_edge_knows_of_a_failed_call_only_after_its_own_timer() -> None:
     worst = worst_case(
         [(RungKey("a", "sip"), rung())],
         [(RungKey("edge", "edge"), rung(interval=0.25, timeout=0.35))],
-        Allowances(decide=0.0, freeze=0.0, fence=0.0, redirect=0.0, edge_timer=2.0),
+        Allowances(
+            decide=0.0,
+            freeze=0.0,
+            fence=Allowance(seconds=0.0),
+            redirect=Allowance(seconds=0.0),
+            edge_timer=2.0,
+        ),
     )
     assert worst.detected_by == RungKey("edge", "edge")
     assert worst.budget.detect == pytest.approx(2.0 + 0.25 + 0.35)
@@ -147,7 +166,13 @@ def test_an_edge_knows_of_a_failed_call_only_after_its_own_timer() -> None:
 
 def test_nothing_to_see_a_failure_with_is_an_error() -> None:
     with pytest.raises(ValueError, match="no scheduled failover-relevant rung"):
-        worst_case([], [], Allowances(decide=0, freeze=0, fence=0, redirect=0, edge_timer=0))
+        worst_case(
+            [],
+            [],
+            Allowances(
+                decide=0, freeze=0, fence=Allowance(seconds=0), redirect=Allowance(seconds=0), edge_timer=0
+            ),
+        )
 
 
 def test_most_expected_false_verdict_first() -> None:

@@ -466,6 +466,16 @@ def test_an_objective_that_was_not_measured_is_neither_met_nor_missed(language: 
     assert "missed" not in text and "未达到" not in text
 
 
+def test_a_switch_slower_than_the_configuration_counts_is_a_finding_of_the_drill_record() -> None:
+    results = (
+        ObjectiveResult(name="fence", limit=0.3, actual=0.45, met=False),
+        ObjectiveResult(name="redirect", limit=0.06, actual=0.02, met=True),
+    )
+    said = record(results=results)
+    assert "Fence (as the configuration counts it) | at most 0.30 s | 0.45 s | longer than the" in said
+    assert "Redirect (as the configuration counts it) | at most 0.06 s | 0.02 s | met" in said
+
+
 def test_a_drill_record_leaves_to_people_what_only_they_know() -> None:
     text = record()
     for label in ("Place", "Approved by", "Planned for", "Next due"):
