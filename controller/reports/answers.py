@@ -48,6 +48,12 @@ ANSWERS: Mapping[str, Text] = {
     "a provisional response, and no final one": Text(
         zh="只有临时响应，没有最终响应", en="a provisional response, and no final one"
     ),
+    "the grant is closed": Text(zh="授权已关闭", en="the grant is closed"),
+    "there is no coordination store": Text(zh="没有协调存储", en="there is no coordination store"),
+    "stops with its last call": Text(zh="最后一通电话结束后停止", en="stops with its last call"),
+    "goes on": Text(zh="继续运行", en="goes on"),
+    "takes calls": Text(zh="接受呼叫", en="takes calls"),
+    "has ended": Text(zh="已结束", en="has ended"),
     "the file system did not answer": Text(zh="文件系统无应答", en="the file system did not answer"),
 }
 """Whole answers; what the operating system says of a connection among them."""
@@ -68,6 +74,18 @@ SENTENCES: Sequence[tuple[str, str, str]] = (
     (r"(\S+) gave no answer: (.+)", "{0} 无应答：{1}", "{0} gave no answer: {1}"),
     (r"(\S+): no answer to (\S+): (.+)", "{0} 对 {1} 无应答：{2}", "{0}: no answer to {1}: {2}"),
     (r"(\S+): no answer: (.+)", "{0} 无应答：{1}", "{0}: no answer: {1}"),
+    (r"(\S+): no answer to the update: (.+)", "{0} 对更新无应答：{1}", "{0}: no answer to the update: {1}"),
+    (
+        r"(\S+): closed without an answer to (.+)",
+        "{0} 未答复 {1} 即关闭连接",
+        "{0}: closed without an answer to {1}",
+    ),
+    (r"(\S+): (\S+) did not end in (\S+) s", "{0}：{1} 在 {2} 秒内未结束", "{0}: {1} did not end in {2} s"),
+    (
+        r"(\S+): calls still go on after (\S+) s",
+        "{0}：{1} 秒后仍有通话",
+        "{0}: calls still go on after {1} s",
+    ),
     (r"(\S+) was not resolved in time", "{0} 未能及时解析", "{0} was not resolved in time"),
     (r"\[Errno -?\d+\] ([^:]+)", "{0}", "{0}"),
     (r"Connect call failed \((.+)\)", "连接失败（{0}）", "the connection failed ({0})"),
@@ -85,7 +103,22 @@ SENTENCES: Sequence[tuple[str, str, str]] = (
     ),
     (r"epoch (\d+) is older than (\d+)", "纪元 {0} 旧于 {1}", "epoch {0} is older than {1}"),
     (r"(\S+): epoch (\d+) is older than (\S+)", "{0}：纪元 {1} 旧于 {2}", "{0}: epoch {1} is older than {2}"),
+    (
+        r"edge (\S+): its list file is of epoch (\d+), newer than (\d+)",
+        "边缘 {0}：列表文件的纪元 {1} 新于 {2}",
+        "edge {0}: its list file is of epoch {1}, newer than {2}",
+    ),
     # edges
+    (
+        r"edge (\S+): set (\d+) has no destination ([^;]+) \(byte for byte\)",
+        "边缘 {0}：第 {1} 组没有目的地 {2}（须逐字节一致）",
+        "edge {0}: set {1} has no destination {2} (byte for byte)",
+    ),
+    (
+        r"(\S+) does not listen to this address",
+        "{0} 不接受本机的地址",
+        "{0} does not listen to this address",
+    ),
     (
         r"edge (\S+) has no destination ([^;]+) \(byte for byte\)",
         "边缘 {0} 没有目的地 {1}（须逐字节一致）",
@@ -115,7 +148,76 @@ SENTENCES: Sequence[tuple[str, str, str]] = (
     (r"(\S+) is active at ([^;]+)", "{0} 在 {1} 已启用", "{0} is active at {1}"),
     (r"(\S+) is disabled at ([^;]+)", "{0} 在 {1} 已停用", "{0} is disabled at {1}"),
     (r"the trunks are not at (\S+): (.+)", "中继不在 {0}：{1}", "the trunks are not at {0}: {1}"),
+    (r"(\S+): no such trunk", "{0}：没有这条中继", "{0}: no such trunk"),
+    # balancers, names, documents, addresses
+    (
+        r"(\S+) has no server ([^;]+) \(byte for byte\)",
+        "{0} 没有服务器 {1}（须逐字节一致）",
+        "{0} has no server {1} (byte for byte)",
+    ),
+    (
+        r"(\S+): (\S+) is not the one server that is up",
+        "{0}：{1} 并非唯一在用的服务器",
+        "{0}: {1} is not the one server that is up",
+    ),
+    (r"no state of (\S+): (.+)", "没有 {0} 的状态：{1}", "no state of {0}: {1}"),
+    (
+        r"(\S+): more than (\d+) octets for (.+)",
+        "{0}：对 {2} 的答复超过 {1} 字节",
+        "{0}: more than {1} octets for {2}",
+    ),
+    (
+        r"(\S+) is changed by somebody else all the time",
+        "{0} 一直在被别处修改",
+        "{0} is changed by somebody else all the time",
+    ),
+    (
+        r"(\S+) took the change and doesn't show it",
+        "{0} 已接受变更，却未显示变更",
+        "{0} took the change and doesn't show it",
+    ),
+    (
+        r"(\S+) took the change, and what is running doesn't show it",
+        "{0} 已接受变更，但运行状态未显示变更",
+        "{0} took the change, and what is running doesn't show it",
+    ),
+    (r"([^;]+) doesn't show the change yet", "{0} 尚未显示变更", "{0} doesn't show the change yet"),
+    (r"(\S+) can't be read back: (.+)", "{0} 无法回读：{1}", "{0} can't be read back: {1}"),
+    (
+        r"the document of (\S+) has no member (.+)",
+        "{0} 的文档没有成员 {1}",
+        "the document of {0} has no member {1}",
+    ),
+    (
+        r"no snapshot of (\S+) could be taken: (.+)",
+        "无法为 {0} 保存快照：{1}",
+        "no snapshot of {0} could be taken: {1}",
+    ),
+    (
+        r"(\S+): SERVFAIL: nothing was changed \(RFC 2136 3\.8\)",
+        "{0}：域名服务器自身出错，未作任何变更",
+        "{0}: SERVFAIL: nothing was changed (RFC 2136 3.8)",
+    ),
+    (r"(\S+) does not hold (\S+)", "{0} 未持有 {1}", "{0} does not hold {1}"),
+    (r"(\S+) still holds (\S+)", "{0} 仍持有 {1}", "{0} still holds {1}"),
+    # exchanges
+    (r"no (Asterisk|FreeSWITCH) (.+) is configured", "没有配置 {0} {1}", "no {0} {1} is configured"),
+    (r"maintenance of (.+) is (\S+)", "{0} 的维护状态：{1}", "maintenance of {0} is {1}"),
+    (r"(\d+) members available", "可用成员 {0} 名", "{0} members available"),
+    (r"fsctl (\S+) inbound had no effect", "对呼入执行 {0} 未生效", "fsctl {0} inbound had no effect"),
     # fences, grants, agents
+    (r"(.+) shows nothing at (\S+)", "{0} 在 {1} 处没有内容", "{0} shows nothing at {1}"),
+    (
+        r"(.+) shows (.+) at (\S+), not (.+)",
+        "{0} 在 {2} 处为 {1}，而非 {3}",
+        "{0} shows {1} at {2}, not {3}",
+    ),
+    (
+        r"the grant was (\S+)'s, which this group has no side of",
+        "授权原属于 {0}，本组没有这一侧",
+        "the grant was {0}'s, which this group has no side of",
+    ),
+    (r"the grant is not (\S+)'s", "授权不属于 {0}", "the grant is not {0}'s"),
     (r"(?:a )?fence (?:is )?not ready: (.+)", "隔离手段未就绪：{0}", "a fence is not ready: {0}"),
     (
         r"the outside fence of (\S+) is not ready: (.+)",
@@ -152,7 +254,26 @@ SENTENCES: Sequence[tuple[str, str, str]] = (
         "no command {0} is on the allow-list",
     ),
     (r"requests to (\S+) are not allowed", "不允许向 {0} 发请求", "requests to {0} are not allowed"),
+    (r"parameters: (.+)", "参数：{0}", "parameters: {0}"),
     (r"wrong parameters: (.+)", "参数有误：{0}", "wrong parameters: {0}"),
+    (r"argument (\S+) is not allowed: (.+)", "不允许参数 {0}：{1}", "argument {0} is not allowed: {1}"),
+    (r"(\S+) ended with (-?\d+)", "{0} 以 {1} 结束", "{0} ended with {1}"),
+    (r"(\S+) ended with (-?\d+): (.+)", "{0} 以 {1} 结束：{2}", "{0} ended with {1}: {2}"),
+    (
+        r"(\S+) printed (.+), which is no number of calls",
+        "{0} 输出 {1}，不是通话数",
+        "{0} printed {1}, which is no number of calls",
+    ),
+    (
+        r"(\S+) can't be used as certificate authorities: (.+)",
+        "{0} 不能用作证书颁发机构：{1}",
+        "{0} can't be used as certificate authorities: {1}",
+    ),
+    (r"(\S+) changes nothing", "{0} 不作任何变更", "{0} changes nothing"),
+    (r"can't be sent: (.+)", "无法发出：{0}", "can't be sent: {0}"),
+    (r"(\S+): it can't be sent: (.+)", "{0}：无法发出：{1}", "{0}: it can't be sent: {1}"),
+    (r"(\S+): (\S+) can't be sent: (.+)", "{0}：{1} 无法发出：{2}", "{0}: {1} can't be sent: {2}"),
+    (r"(\S+): (\S+) can't be written: (.+)", "{0}：{1} 无法写入：{2}", "{0}: {1} can't be written: {2}"),
     (r"arguments don't fit: (.+)", "参数不符：{0}", "arguments don't fit: {0}"),
     (r"(\S+):? can't be started: (.+)", "{0} 无法启动：{1}", "{0} can't be started: {1}"),
     (r"(\S+) can't be run", "{0} 无法运行", "{0} can't be run"),

@@ -226,6 +226,9 @@ def reason_text(reason: str) -> Text:
     each = [reason_text(part) for part in several] if len(several) > 1 else []
     if any(text.zh != part for text, part in zip(each, several, strict=False)):
         return Text(zh="；".join(text.zh for text in each), en="; ".join(text.en for text in each))
+    place, colon, said_of_it = reason.partition(": ")
+    if colon and " " not in place and (rest := reason_text(said_of_it)).zh != said_of_it:
+        return Text(zh=f"{place}：{rest.zh}", en=f"{place}: {rest.en}")
     return Text(zh=reason, en=reason)
 
 
