@@ -10,6 +10,7 @@ from pathlib import Path
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.configuration.node import CoordinationSettings
+from controller.configuration.references import takeover_of
 from controller.configuration.settings import Settings
 from controller.core.objectives import FalseDowns, WorkedTerm, deciding, false_verdicts, fits
 from controller.core.takeover import LOOK, Takeover
@@ -126,11 +127,9 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
 
 
 def _coordination(settings: CoordinationSettings) -> CoordinationCheck | None:
-    if settings.kind != "etcd":
+    takeover = takeover_of(settings)
+    if takeover is None:
         return None
-    takeover = Takeover(
-        ttl=settings.ttl, renewal=settings.renewal, timeout=settings.timeout, election=settings.election
-    )
     return CoordinationCheck(
         takeover=takeover,
         leader_lost=takeover.gap,
@@ -158,7 +157,12 @@ def render_text(report: CheckReport, language: str = "en") -> str:
         lines += [f"  {problem}" for problem in report.problems]
         return "\n".join(lines)
     lines.append(
-        words["good"].format(file=report.configuration, name=report.name, revision=report.revision[:12])
+        words["good_but" if report.warnings else "good"].format(
+            file=report.configuration,
+            name=report.name,
+            revision=report.revision[:12],
+            count=len(report.warnings),
+        )
     )
     lines.append(
         words["size"].format(
@@ -306,6 +310,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "wrong": "{file}: {count} problem(s); nothing would be started with it",
         "good": "{file}: good. Configuration {name}, revision {revision}",
+        "good_but": "{file}: no errors, {count} warning(s) below. Configuration {name}, revision {revision}",
         "size": "{components} components, {targets} targets, {rate:.1f} probes a second; {rules} rules, {runbooks}"
         " runbooks, {people} people",
         "group": "Group {name}, profile {profile}: worst-case outage against its RTO of {rto:g} s",
@@ -334,7 +339,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "fits": "within {rto:g} s, {difference:.3f} s to spare: may be armed",
         "over": "OVER {rto:g} s by {difference:.3f} s: can't be armed",
         "within": "within {rto:g} s, {difference:.3f} s to spare",
-        "beyond": "over {rto:g} s by {difference:.3f} s",
+        "beyond": "OVER {rto:g} s by {difference:.3f} s: warned of below",
         "total_leader_lost": "leader lost too",
         "total_store_leader_lost": "etcd's lost too",
         "total_both_lost": "both lost too",
@@ -358,6 +363,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "zh": {
         "wrong": "{file}：{count} 处错误，不能以此启动",
         "good": "{file}：无误。配置 {name}，版本 {revision}",
+        "good_but": "{file}：无错误，有 {count} 条提醒（见下）。配置 {name}，版本 {revision}",
         "size": "{components} 个组件，{targets} 个探测目标，每秒 {rate:.1f} 次探测；{rules} 条规则，{runbooks} 个预案，"
         "{people} 人",
         "group": "保护组 {name}，方案 {profile}：最坏中断时间与 RTO {rto:g} 秒对照",
@@ -383,7 +389,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "fits": "在 {rto:g} 秒之内，余 {difference:.3f} 秒：可以启用",
         "over": "超出 {rto:g} 秒 {difference:.3f} 秒：不能启用",
         "within": "在 {rto:g} 秒之内，余 {difference:.3f} 秒",
-        "beyond": "超出 {rto:g} 秒 {difference:.3f} 秒",
+        "beyond": "超出 {rto:g} 秒 {difference:.3f} 秒，见下方提醒",
         "total_leader_lost": "又失主控",
         "total_store_leader_lost": "又失 etcd 主节点",
         "total_both_lost": "二者俱失",

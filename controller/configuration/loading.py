@@ -28,6 +28,7 @@ from controller.configuration.references import (
     check_redundancy,
     placed,
     warn_of_group,
+    warn_of_takeover,
 )
 from controller.configuration.settings import Settings
 from controller.configuration.sources import Sources, gather
@@ -165,12 +166,9 @@ class _Loading:
             actions,
             problems,
         )
-        check_holds(
-            groups,
-            {name: document for name, (_, document) in entries.items()},
-            node_settings.coordination,
-            problems,
-        )
+        group_documents = {name: document for name, (_, document) in entries.items()}
+        check_holds(groups, group_documents, node_settings.coordination, problems)
+        warn_of_takeover(groups, worst_cases, group_documents, node_settings.coordination, warnings)
         if not components:
             problems.append(main.problem(("components",), "nothing to watch: no components and no fleets"))
         policy = Policy(

@@ -11,7 +11,7 @@ from controller.configuration.groups import GroupEntry
 from controller.configuration.node import CoordinationSettings
 from controller.configuration.validation import closest
 from controller.core.objectives import WorstCase, fits
-from controller.core.takeover import shortest_hold
+from controller.core.takeover import Takeover, shortest_hold
 from controller.model.errors import Problem
 from controller.model.policy import Component, ComponentKind, GroupPolicy
 
@@ -143,6 +143,51 @@ def check_holds(
                     " and say so there, or hold for longer",
                 )
             )
+
+
+def warn_of_takeover(
+    groups: Mapping[str, GroupPolicy],
+    worst_cases: Mapping[str, WorstCase],
+    documents: Mapping[str, Document],
+    coordination: CoordinationSettings,
+    warnings: list[Problem],
+) -> None:
+    """A group that keeps its RTO only while no controller is lost may be armed, but whoever arms it is to know."""
+    takeover = takeover_of(coordination)
+    if takeover is None:
+        return
+    for name, group in groups.items():
+        total = worst_cases[name].budget.total
+        if not fits(group):
+            continue  # warned of already
+        beyond = [
+            f"{total + gap:.3f} s when {lost} is lost as well"
+            for lost, gap in (
+                ("the controller that leads", takeover.gap),
+                ("etcd's leader", takeover.stall),
+            )
+            if total + gap > group.rto
+        ]
+        if beyond:
+            warnings.append(
+                documents[name].problem(
+                    ("rto",),
+                    f"{name} keeps its RTO of {group.rto:g} s only while the controllers themselves are whole: its worst"
+                    f" case is {' and '.join(beyond)}",
+                )
+            )
+
+
+def takeover_of(coordination: CoordinationSettings) -> Takeover | None:
+    """None with one controller: nobody takes over."""
+    if coordination.kind != "etcd":
+        return None
+    return Takeover(
+        ttl=coordination.ttl,
+        renewal=coordination.renewal,
+        timeout=coordination.timeout,
+        election=coordination.election,
+    )
 
 
 def check_redundancy(

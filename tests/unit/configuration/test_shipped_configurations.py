@@ -69,11 +69,39 @@ def test_three_nodes_are_told_what_the_loss_of_one_adds() -> None:
     assert group.total_store_leader_lost == pytest.approx(group.total + 0.4)
     assert group.total_both_lost == pytest.approx(group.total + 5.1)
     for language, words in (
-        ("en", ("etcd's election timeout is 0.2 s as declared", "both lost too", "over 6 s by 4.260 s")),
+        (
+            "en",
+            (
+                "etcd's election timeout is 0.2 s as declared",
+                "both lost too",
+                "OVER 6 s by 4.260 s: warned of below",
+            ),
+        ),
         ("zh", ("所填的 etcd 选举超时 0.2 秒", "二者俱失", "超出 6 秒 4.260 秒")),
     ):
         told = render_text(report, language)
         assert all(word in told for word in words), told
+
+
+def test_three_nodes_are_warned_that_losing_the_leader_too_breaks_the_rto(tmp_path: Path) -> None:
+    (warning,) = [
+        item.message
+        for item in checked(shipped("config") / "three-nodes.yaml").warnings
+        if "whole" in item.message
+    ]
+    assert warning == (
+        "calls keeps its RTO of 6 s only while the controllers themselves are whole: its worst case is 9.660 s when the"
+        " controller that leads is lost as well"
+    )
+    shutil.copytree(shipped("config"), tmp_path / "config")
+    path = tmp_path / "config" / "three-nodes.yaml"
+    for rto, warned in (("12s", False), ("5.2s", True)):
+        whole = yaml.safe_load(path.read_text())
+        whole["groups"]["calls"]["rto"] = rto
+        path.write_text(yaml.safe_dump(whole, allow_unicode=True, sort_keys=False))
+        told = [item.message for item in checked(path).warnings if "whole" in item.message]
+        assert bool(told) is warned
+        assert all("5.560 s when etcd's leader" in message for message in told)
 
 
 def test_one_node_is_told_nothing_of_several() -> None:
