@@ -138,7 +138,10 @@ def test_a_hung_side_delivers_stale_calls_unless_fenced(lab: Lab, fenced: bool) 
         subprocess.run(lab.unfence_argv(Host.PRIMARY), check=True, timeout=5)
     back_to_primary(lab)
     stale = callers.report.stale(lab.arrivals())
-    # A call that the side had begun to answer when it was stopped is not tried elsewhere; nobody else's fails.
+    # A call that the side had begun to answer when it was stopped is not tried elsewhere; nobody else's fails. That is who
+    # rings at the instant of the stop: at 100 calls/s and 20 ms of ringing two, and one or two more while the stop reaches
+    # the side's processes one after the other. The silence that proves the stop takes 0.3 s before the switch: were calls
+    # placed after the stop lost, they would be thirty and more. A stray one or two of those the bound can't tell apart.
     failed = [call.started for call in callers.report.calls if not call.answered]
     assert [at for at in failed if not injected.applied_at - 0.1 < at < switched] == []
     assert len(failed) <= 5
