@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -12,6 +13,12 @@ def main() -> None:
         from controller.registry import load
 
         sys.exit(serve(int(sys.argv[sys.argv.index("--fd") + 1]), lambda kind: load("probe", kind)))
+    if sys.argv[1:2] == ["audit"]:
+        # Beside a running controller: it starts soon and takes little.
+        from controller.engine.audit_main import main as audit
+        from controller.stores.journal_reader import JournalReader
+
+        sys.exit(audit(JournalReader(Path(sys.argv[2]))))
     from controller.cli.application import main as command
 
     command()

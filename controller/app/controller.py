@@ -11,6 +11,7 @@ from controller import registry
 from controller.app.coordination import coordinated
 from controller.app.keys import key
 from controller.configuration.settings import Settings
+from controller.engine.audit import Audit
 from controller.engine.clock import SystemClock
 from controller.engine.desk import Desk
 from controller.engine.dispatch import Dispatcher
@@ -49,7 +50,7 @@ class Controller:
         node, policy = settings.node, settings.policy
         node.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.clock = SystemClock()
-        self.journal = SqliteJournal(node.data / "journal.db", node.name)
+        self.journal = SqliteJournal(journal := node.data / "journal.db", node.name)
         self.archive = SqlArchive(node.archive)
         self.coordination = coordinated(node)
         self.lease: Lease = (
@@ -109,7 +110,7 @@ class Controller:
                     driver.coordinate(self.coordination.grants)
         records = Records(self.journal, self.archive, node.name, self.clock, shared=replica is not None)
         self.engine.subscribe(records.notice)
-        self.desk = Desk(self.engine, self.journal, records, self.clock)
+        self.desk = Desk(self.engine, self.journal, records, Audit(journal), self.clock)
         self.shipper = Shipper(self.journal, self.archive, node.name)
 
     async def run(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from controller.core.invariants import violations
+from controller.core.invariants import broken
+from controller.core.timeline import line
 from controller.model.facts import Entry, entry_payload
 from controller.stores.journal_reader import JournalReader
 
@@ -22,12 +23,12 @@ async def check_journal(path: Path) -> tuple[list[str], str, int]:
     reader = JournalReader(path)
     await reader.open()
     try:
-        broken = await reader.verify()
+        found = await reader.verify()
         head = await reader.head()
+        story = [line(entry) async for entry in reader.entries(limit=sys.maxsize)]
     finally:
         await reader.close()
-    entries = await _entries(path, incident="", after=0, limit=sys.maxsize)
-    found = [*broken, *(str(violation) for violation in violations(entries, chain=False))]
+    found += (str(violation) for violation in broken(story))
     return found, head.digest if head else "", head.sequence if head else 0
 
 

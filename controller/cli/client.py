@@ -17,6 +17,9 @@ from controller.model.runbooks import Text
 TIMEOUT = 15.0
 """Seconds one call may take."""
 
+CHECKING = 660.0
+"""Seconds the check of a long record may take: longer than the controller gives it, which says what went wrong."""
+
 
 class CallFailed(ThirdRingError):
     """A call that did not do what was asked, with the exit code it leads to. The message is English; `text` has it in
@@ -37,6 +40,11 @@ class Client:
 
     def get(self, path: str, **query: str | int) -> Any:
         return asyncio.run(self._call("GET", path, None, query))
+
+    def verification(self, *, after: int = 0) -> Any:
+        """The check of the record; of the invariants only what shows after that sequence."""
+        query = {"after": after}
+        return asyncio.run(self._call("GET", "/api/v1/verification", None, query, within=CHECKING))
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         return asyncio.run(self._call("POST", path, body or {}, {}))
@@ -73,12 +81,13 @@ class Client:
         query: Mapping[str, str | int],
         *,
         as_text: bool = False,
+        within: float = TIMEOUT,
     ) -> Any:
         try:
             async with (
                 aiohttp.ClientSession(
                     connector=aiohttp.UnixConnector(path=self.socket),
-                    timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                    timeout=aiohttp.ClientTimeout(total=within),
                 ) as session,
                 session.request(method, f"http://controller{path}", json=body, params=query) as response,
             ):
@@ -88,8 +97,8 @@ class Client:
         except TimeoutError:
             raise CallFailed(
                 Text(
-                    zh=f"控制器（{self.socket}）{TIMEOUT:g} 秒内没有应答；是否已执行未知，请先查看 status 与 timeline",
-                    en=f"the controller at {self.socket} did not answer within {TIMEOUT:g} s; whether it was done is "
+                    zh=f"控制器（{self.socket}）{within:g} 秒内没有应答；是否已执行未知，请先查看 status 与 timeline",
+                    en=f"the controller at {self.socket} did not answer within {within:g} s; whether it was done is "
                     "unknown: look at status and timeline first",
                 ),
                 Exit.UNREACHABLE,

@@ -59,7 +59,7 @@ def run(
         if found["state"] in ("finished", "aborted"):
             break
         time.sleep(POLL)
-    broken = screen.client.get("/api/v1/verification", after=before)["violations"]
+    broken = screen.client.verification(after=before)["violations"]
     screen.show({**found, "violations": broken}, _score(screen, found))
     if broken:
         title = screen.word("演练中不成立的不变量：", "Invariants that did not hold during the drill:")

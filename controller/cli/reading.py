@@ -141,7 +141,7 @@ def verify(context: typer.Context, journal: Journal = None) -> None:
             "entries": count,
         }
     else:
-        answer = screen.client.get("/api/v1/verification")
+        answer = screen.client.verification()
     if answer["violations"]:
         text = "\n".join(answer["violations"])
     else:

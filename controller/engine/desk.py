@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from controller.core.execution.plan import Plan, plan
-from controller.core.invariants import Budget, violations
+from controller.core.invariants import Budget
 from controller.core.paging.page_text import compose
 from controller.core.response.explanation import Explanation, explain
 from controller.core.step import step
 from controller.core.timeline import line
+from controller.engine.audit import Audit, Order
 from controller.engine.loop import Engine, EngineCounters, Snapshot
 from controller.engine.records import Records, Told
 from controller.engine.recovery import durable
+from controller.model.chain import Head
 from controller.model.drills import Drill
 from controller.model.events import Event
 from controller.model.facts import Entry, Fact, FactKind
@@ -30,10 +31,13 @@ from controller.ports import Clock, Journal
 class Desk:
     """Snapshots, durable requests, the timeline, and plans that do nothing."""
 
-    def __init__(self, engine: Engine, journal: Journal, records: Records, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, records: Records, audit: Audit, clock: Clock
+    ) -> None:
         self._engine = engine
         self._journal = journal
         self._records = records
+        self._audit = audit
         self.clock = clock
 
     @property
@@ -140,23 +144,14 @@ class Desk:
 
     async def verify(self, *, after: int = 0) -> Sequence[str]:
         """Every violation of the journal's chain, and of the invariants over it and the live state. `after`: of the
-        invariants only what shows after that sequence, as of a drill."""
-        snapshot = self._engine.snapshot
-        broken = await self._journal.verify()
-        entries = [entry async for entry in self._journal.entries(limit=sys.maxsize)]
-        recorded = [entry for entry in entries if entry.sequence <= snapshot.sequence]
+        invariants only what shows after that sequence, as of a drill. Raises AuditLate."""
+        snapshot, head = self._engine.snapshot, self._engine.head
         budgets = {
             name: Budget(switches=group.switches_per_window, window=group.window)
             for name, group in snapshot.policy.groups.items()
         }
-        found = await asyncio.to_thread(
-            violations,
-            recorded,
-            live=durable(snapshot.state, snapshot.policy),
-            budgets=budgets,
-            chain=False,
-        )
-        return [*broken, *(str(violation) for violation in found if not after or violation.sequence > after)]
+        order = Order(head=Head(snapshot.state.node, snapshot.sequence, head), budgets=budgets, after=after)
+        return await self._audit.violations(order, durable(snapshot.state, snapshot.policy))
 
     def rehearse(self, event: Event) -> tuple[Fact, ...]:
         """The facts this request would lead to now. Nothing is recorded and nothing is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from controller.engine.audit import AuditLate
 from controller.engine.desk import Desk
 from controller.model.encoding import plain
 from controller.web.census import Census
@@ -172,8 +173,12 @@ async def drills(request: web.Request) -> web.Response:
 async def verification(request: web.Request) -> web.Response:
     """`?after=` (a sequence) keeps the violations of invariants that show after it."""
     desk = request.app[DESK]
-    violations = list(await desk.verify(after=number(request, "after", 0)))
-    return web.json_response({"intact": not violations, "violations": violations, "head": desk.head})
+    head, after = desk.head, number(request, "after", 0)
+    try:
+        violations = list(await desk.verify(after=after))
+    except AuditLate as error:
+        raise web.HTTPGatewayTimeout(text=str(error)) from None
+    return web.json_response({"intact": not violations, "violations": violations, "head": head})
 
 
 def number(request: web.Request, name: str, default: int) -> int:

@@ -144,7 +144,7 @@ class ControllerProcess:
 
     def verify(self) -> list[str]:
         """What does not hold of the journal's chain and the invariants; empty: all does."""
-        found: list[str] = self._client.get("/api/v1/verification")["violations"]
+        found: list[str] = self._client.verification()["violations"]
         return found
 
 

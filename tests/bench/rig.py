@@ -221,7 +221,7 @@ escalation:
         return [entry for entry in self.timeline(after=after) if entry["kind"] == kind]
 
     def violations(self) -> list[str]:
-        found: list[str] = self.client.get("/api/v1/verification")["violations"]
+        found: list[str] = self.client.verification()["violations"]
         return found
 
     def journal_violations(self) -> list[str]:

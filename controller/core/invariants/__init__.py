@@ -28,7 +28,8 @@ from controller.core.invariants.record import (
 )
 from controller.core.invariants.testimony import witnessed
 from controller.core.invariants.violation import Budget, Violation
-from controller.core.timeline import lines
+from controller.core.invariants.window import Window, lead
+from controller.core.timeline import Line, lines
 from controller.model.facts import Aggregate, Entry
 
 __all__ = [
@@ -40,6 +41,9 @@ __all__ = [
     "Observation",
     "Taking",
     "Violation",
+    "Window",
+    "broken",
+    "lead",
     "observed",
     "witnessed",
     "violations",
@@ -60,14 +64,23 @@ def violations(
     `live`: the state to hold against the record (I11). `budgets`: by group (I5). `dispatched`: for each command that
     left, the newest durable sequence at that moment (I2). `chain` False leaves I9 out, where it is checked already.
     """
-    story = lines(entries)
+    found = broken(lines(entries), live=live, budgets=budgets, dispatched=dispatched)
+    return tuple(sorted([*found, *i9_chain(entries)])) if chain else found
+
+
+def broken(
+    story: Sequence[Line],
+    *,
+    live: Iterable[Aggregate] | None = None,
+    budgets: Mapping[str, Budget] | None = None,
+    dispatched: Mapping[str, int] | None = None,
+) -> tuple[Violation, ...]:
+    """As `violations`, of lines: all but the chain (I9), which lines do not have."""
     found = [violation for checker in CHECKERS.values() for violation in checker(story)]
     seen = witnessed(story)
     found += [*i1_one_side(seen, story), *i3_obeyed(seen)]
     found += i5_budget(story, budgets or {})
     found += i2_dispatched(story, dispatched or {})
-    if chain:
-        found += i9_chain(entries)
     if live is not None:
         found += i11_fold(story, live)
     return tuple(sorted(found))
