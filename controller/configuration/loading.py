@@ -166,6 +166,7 @@ class _Loading:
             actions,
             problems,
         )
+        node.warn_of_archive(sources.single.get("node"), node_settings, warnings)
         group_documents = {name: document for name, (_, document) in entries.items()}
         check_holds(groups, group_documents, node_settings.coordination, problems)
         warn_of_takeover(groups, worst_cases, group_documents, node_settings.coordination, warnings)

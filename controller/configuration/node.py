@@ -180,6 +180,18 @@ def build_node(
     )
 
 
+def warn_of_archive(document: Document | None, node: NodeSettings, warnings: list[Problem]) -> None:
+    """Nodes that take over from each other read what the others archived; a file of SQLite's is each node's own."""
+    if document is not None and node.coordination.kind == "etcd" and node.archive.startswith("sqlite"):
+        warnings.append(
+            document.problem(
+                ("archive",),
+                "each node archives to a SQLite file of its own, so what another one began or finished is told in part; "
+                "give all nodes one archive (postgresql+asyncpg://...)",
+            )
+        )
+
+
 def _coordination(
     entry: CoordinationEntry, document: Document | None, directory: Path, problems: list[Problem]
 ) -> CoordinationSettings:

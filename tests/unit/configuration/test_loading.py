@@ -392,6 +392,17 @@ def test_several_nodes(loaded: Loader, tmp_path: Path) -> None:
     assert loaded("node: {name: n1}").node.coordination.kind == "local"
 
 
+def test_nodes_that_take_over_from_each_other_want_one_archive(loaded: Loader) -> None:
+    def warned(text: str) -> list[str]:
+        return [warning.message for warning in loaded(text).warnings if warning.path == "node.archive"]
+
+    (own,) = warned(ETCD)
+    assert "a SQLite file of its own" in own
+    assert warned(f"{ETCD}  archive: sqlite+aiosqlite:////srv/archive.db\n") == [own]
+    assert warned(f"{ETCD}  archive: postgresql+asyncpg://db.example.net/ring\n") == []
+    assert warned("node: {name: n1}") == []
+
+
 @pytest.mark.parametrize(
     ("coordination", "message"),
     [

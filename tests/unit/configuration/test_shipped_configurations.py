@@ -56,6 +56,11 @@ def test_the_two_profiles_of_the_lab(name: str, profile: Profile, limit: float) 
     assert group.total <= limit
 
 
+def test_three_nodes_have_one_archive() -> None:
+    report = checked(shipped("config") / "three-nodes.yaml")
+    assert [str(warning) for warning in report.warnings if warning.path == "node.archive"] == []
+
+
 def test_three_nodes_are_told_what_the_loss_of_one_adds() -> None:
     report = checked(shipped("config") / "three-nodes.yaml")
     gap, (group,) = report.coordination, report.groups
