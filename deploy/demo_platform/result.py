@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,6 +128,11 @@ def milestones(entries: Sequence[Entry], fault_wall: float) -> Milestones:
     )
 
 
+def counted(entries: Iterable[Mapping[str, Any]], incident: str) -> bool:
+    """Whether the controller has told the incident's calls for good."""
+    return any(entry["kind"] == "calls_counted" and entry["subject"] == incident for entry in entries)
+
+
 def describe(result: Result, fault: Fault, *, zh: bool) -> tuple[str, list[tuple[str, str]]]:
     """A headline and rows for the screen."""
 
@@ -162,8 +167,9 @@ def describe(result: Result, fault: Fault, *, zh: bool) -> tuple[str, list[tuple
         )
         outage = f"{calls.outage_ms:.0f} ms{over}{spacing}"
     lost = word(
-        f"故障后丢失 {calls.lost} 通（共拨打 {calls.placed} 通），延迟 {calls.late} 通，通话中断 {calls.cut} 通",
-        f"{calls.lost} of {calls.placed} placed; {calls.late} late; {calls.cut} cut while talking",
+        f"主叫侧故障后丢失 {calls.lost} 通（共拨打 {calls.placed} 通），延迟 {calls.late} 通，通话中断 {calls.cut} 通；报告中是边缘侧的失败次数",
+        f"{calls.lost} of {calls.placed} placed; {calls.late} late; {calls.cut} cut while talking, as the callers saw it"
+        " (the report counts what failed at the edge)",
     )
     if calls.bad_before_fault:
         lost += word(

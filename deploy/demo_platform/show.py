@@ -17,7 +17,7 @@ from demo_platform.layout import SIDES, Role
 from demo_platform.pager import read_pages
 from demo_platform.processes import python
 from demo_platform.restarts import Restarts
-from demo_platform.result import Result, clock, count_calls, describe, milestones
+from demo_platform.result import Result, clock, count_calls, counted, describe, milestones
 from demo_platform.screen import Screen
 from demo_platform.supervisor import Supervisor
 
@@ -29,6 +29,8 @@ ARMABLE_S = 90.0
 SWITCHED_S = 60.0
 AFTER_S = 3.0
 """Calls run this long after the switch was verified."""
+COUNTED_S = 20.0
+"""The controller counts the last timeouts for 10 s after the incident is mitigated."""
 BATCH_S = 600.0
 TICK_S = 0.1
 MOST_RESTARTS = 5
@@ -123,6 +125,8 @@ class Show:
             said.append(self._screen.word(f"{calls.placed} 通", f"{calls.placed} calls"))
         incident = self._incident()
         name = str(incident["id"]) if incident else ""
+        if name:
+            self._await_count(name)
         report = self._write_report(name)
         page, link = self._page(name)
         result = Result(
@@ -273,6 +277,23 @@ class Show:
             if now >= until and settled:
                 return
             time.sleep(TICK_S)
+
+    def _await_count(self, incident: str) -> None:
+        """Until the controller has counted the calls that timed out late: the report is then final on them."""
+        with self._screen.step("等待控制器计完最后超时的呼叫", "wait for the last calls to time out") as said:
+            deadline = time.monotonic() + COUNTED_S
+            while time.monotonic() < deadline:
+                self._tell()
+                if counted(self._entries, incident):
+                    return
+                if not self._controller.running:
+                    break
+                time.sleep(TICK_S)
+            said.append(
+                self._screen.word(
+                    "未计完，报告中的数字尚非最终", "not counted to the end: the report's figure is not final"
+                )
+            )
 
     def _tell(self) -> list[Entry]:
         news = list(self._controller.news())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from demo_platform.faults import Fault
-from demo_platform.result import Calls, Milestones, Result, count_calls, describe, milestones
+from demo_platform.result import Calls, Milestones, Result, count_calls, counted, describe, milestones
 from lab.callers import Call, CallReport
 from lab.calling import Outcome
 from lab.topology import Host
@@ -124,6 +124,14 @@ RESULT = Result(
     report="var/demo/report.html",
     violations=(),
 )
+
+
+def test_only_the_incidents_own_final_count_makes_its_report_final() -> None:
+    mitigated = {"kind": "incident_mitigated", "subject": "INC-0001"}
+    another = {"kind": "calls_counted", "subject": "INC-0002"}
+    own = {"kind": "calls_counted", "subject": "INC-0001"}
+    assert not counted([mitigated, another], "INC-0001")
+    assert counted([mitigated, another, own], "INC-0001")
 
 
 def test_good_means_verified_restored_and_an_intact_timeline() -> None:
