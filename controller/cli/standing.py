@@ -131,12 +131,14 @@ def _incident_table(screen: Screen, found: list[dict[str, Any]], now: float) -> 
         mark = word("【演练】", "[DRILL] ") if incident["drill"] else ""
         ended = incident["resolved_wall"] or incident["mitigated_wall"] or now
         what = f"{screen.pick(incident['title'], incident['root'])}{word('：', ': ')}{fault_name(incident['kind'], language)}"
+        keeping = ", ".join(incident["kept_open_by"])
+        kept = word(f"（因 {keeping} 未关闭）", f" (kept open by {keeping})") if keeping else ""
         rows.append(
             (
                 incident["id"],
                 Text(f"SEV{incident['severity']}", style=style),
                 f"{mark}{what}",
-                screen.said(words.INCIDENT_STATES[IncidentState(incident["state"])]),
+                screen.said(words.INCIDENT_STATES[IncidentState(incident["state"])]) + kept,
                 short_time(incident["opened_wall"], now),
                 duration(ended - incident["opened_wall"]),
                 str(incident["affected"]),

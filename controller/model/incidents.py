@@ -54,6 +54,7 @@ class Incident:
     merged_into: str = ""
     commander: str = ""
     runs: tuple[str, ...] = ()
+    kept_open_by: tuple[str, ...] = ()  # runs for which its resolution was last put off
     calls: CallCount | None = None  # as counted at its mitigation, and again when the last timeouts were in
     quiet_since: float | None = field(default=None, metadata={"monotonic": True})
 

@@ -114,8 +114,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{actor} confirms the grade of {subject}[: {grade}]",
     ),
     FactKind.NOTE: Text(
-        zh="备注：[；{text}][；{note}][；达到里程碑：{milestones}][；{reason}][；撤销注入（{undo}）][；预案 {runbook} {outcome}]",
-        en="note: [; {text}][; {note}][; reached: {milestones}][; {reason}][; undoing the inject ({undo})][; runbook {runbook}: {outcome}]",
+        zh="备注：[；{text}][；{note}][；达到里程碑：{milestones}][；{reason}][；撤销注入（{undo}）][；预案 {runbook} {outcome}][；故障已消除，因 {kept_open_by} 未结束而不能关闭]",
+        en="note: [; {text}][; {note}][; reached: {milestones}][; {reason}][; undoing the inject ({undo})][; runbook {runbook}: {outcome}][; no fault is left, yet kept open by {kept_open_by}]",
     ),
     FactKind.RESPONSE_CHOSEN: Text(
         zh="选定处置：{subject}[ {fault}][ → 预案 {runbook}][，证据：{evidence}]",

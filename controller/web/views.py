@@ -79,6 +79,8 @@ def incident_view(incident: Incident, snapshot: Snapshot, now: Moment) -> dict[s
     view["runs"] = [
         run_view(run, snapshot, now) for run in sorted(runs, key=lambda run: (run.started_wall, run.id))
     ]
+    unfinished = {run.id for run in runs if run.live}
+    view["kept_open_by"] = [name for name in incident.kept_open_by if name in unfinished]
     pages = [page for page in state.pages.values() if page.incident == incident.id]
     view["pages"] = [
         page_view(page, snapshot, now) for page in sorted(pages, key=lambda page: page.opened_wall)

@@ -73,6 +73,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "incidents_open": ("未结束的事件", "Open incidents"),
     "journal_bad": ("日志不可写：只观察不动作", "Journal unavailable: observing only"),
     "journal_good": ("日志正常", "journal ok"),
+    "kept_open_by": ("故障已消除，因 {0} 未结束而不能关闭", "No fault is left, yet kept open by {0}"),
     "lacking": ("尚缺：{0}", "lacking: {0}"),
     "language_other": ("English", "中文"),
     "last_switch": ("最近切换", "last switch"),

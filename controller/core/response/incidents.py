@@ -180,6 +180,7 @@ def _resolve(draft: Draft, incident: Incident, why: str, by: str = "") -> None:
         state=IncidentState.RESOLVED,
         resolved_wall=draft.at.wall,
         resolved_by=by,
+        kept_open_by=(),
         mitigated_wall=incident.mitigated_wall or draft.at.wall,
         quiet_since=None,
     )
@@ -353,8 +354,8 @@ def _timer(draft: Draft) -> None:
                 gathering.remember(draft, again)
             else:
                 _mitigate(draft, again, NO_FAULT)
-        elif _acting(draft.state, incident) or holding(draft, incident):
-            gathering.remember(draft, replace(incident, quiet_since=draft.at.mono))
+        elif (keeping := _keeping(draft, incident)) or _acting(draft.state, incident):
+            _put_off(draft, incident, keeping)
         else:
             _resolve(draft, incident, f"no fault for {draft.policy.resolve_after:g} s")
     for name, answer in sorted(draft.state.diagnosis.responses.items()):
@@ -365,6 +366,19 @@ def _timer(draft: Draft) -> None:
             response.note(draft, name, answer._replace(retry_at=None))
         else:
             response.again(draft, incident_now, extent_of(draft, incident_now))
+
+
+def _keeping(draft: Draft, incident: Incident) -> tuple[str, ...]:
+    return tuple(sorted(run.id for run in holding(draft, incident)))
+
+
+def _put_off(draft: Draft, incident: Incident, keeping: tuple[str, ...]) -> None:
+    """Recorded when what keeps it open changes, not at every look: a run that waits for a person may wait for long."""
+    later = replace(incident, quiet_since=draft.at.mono, kept_open_by=keeping)
+    if keeping and keeping != incident.kept_open_by:
+        change(draft, FactKind.NOTE, later, (("kept_open_by", ", ".join(keeping)),), quietly=True)
+    else:
+        gathering.remember(draft, later)
 
 
 def _acting(state: State, incident: Incident) -> bool:

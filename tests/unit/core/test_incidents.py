@@ -325,6 +325,25 @@ def test_an_incident_is_not_over_while_people_are_to_finish_what_was_done_for_it
     assert only(world).state is IncidentState.RESOLVED
 
 
+def test_what_a_person_started_and_nobody_works_on_is_named_once_as_what_keeps_it_open() -> None:
+    """A rule's run would be given up; a person's is theirs to finish or to cancel, so they are told which it is."""
+    world = world_of()
+    world.set(phone1={"sip": "silent"})
+    world.run(8.0)
+    run = replace(diverting(world, StepState.SKIPPED), started_by="wang")
+    keep(world, runs=world.state.runs.set(run.id, run))
+    world.set(phone1={"sip": "up"})
+    world.run(4 * world.policy.resolve_after)
+    told = [fact for fact in world.facts if fact.get("kept_open_by")]
+    assert [fact.get("kept_open_by") for fact in told] == [run.id], "once, however often it was put off"
+    assert only(world).state is IncidentState.MITIGATED
+    assert only(world).kept_open_by == (run.id,)
+    end(world, run, RunState.CANCELLED)
+    world.run(world.policy.resolve_after + 10.0)
+    assert only(world).state is IncidentState.RESOLVED
+    assert only(world).kept_open_by == ()
+
+
 def test_a_run_that_only_waits_and_did_nothing_keeps_no_incident_open() -> None:
     world = world_of()
     world.set(phone1={"sip": "silent"})
