@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.configuration.blindness import Blindness, blindness
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.configuration.node import CoordinationSettings
@@ -43,6 +44,7 @@ class GroupCheck:
     detected_by: str
     terms: tuple[WorkedTerm, ...]
     false_downs: tuple[FalseDowns, ...]
+    blind: tuple[Blindness, ...] = ()
     total_leader_lost: float | None = None
     total_store_leader_lost: float | None = None
     total_both_lost: float | None = None
@@ -106,6 +108,7 @@ def report(configuration: str, settings: Settings, loss: float) -> CheckReport:
                 detected_by=f"{worst.detected_by.component}.{worst.detected_by.rung}",
                 terms=worst.terms,
                 false_downs=false_verdicts(deciding(group, policy), loss),
+                blind=blindness(group, policy),
                 **({} if coordination is None else _worse(worst.budget.total, coordination)),
             )
         )
@@ -183,30 +186,38 @@ def render_text(report: CheckReport, language: str = "en") -> str:
         lines += ["", words["warnings"].format(count=len(report.warnings))]
         lines += [f"  {warning}" for warning in others]
         lines += [
-            "  " + words["idle"].format(file=file, count=len(rules), missing=", ".join(sorted(missing)))
-            for file, (rules, missing) in idle.items()
+            "  "
+            + words["idle"].format(
+                file=file,
+                count=len(rules),
+                missing="; ".join(
+                    f"{kinds}: {', '.join(sorted(missing))}" for kinds, missing in sorted(by_kinds.items())
+                ),
+            )
+            for file, (rules, by_kinds) in idle.items()
         ]
     return "\n".join(lines)
 
 
-_IDLE = re.compile(r"the rule (?P<rule>\S+) is idle for .*: nothing offers (?P<variables>.+)")
+_IDLE = re.compile(r"the rule (?P<rule>\S+) is idle for (?P<kinds>.*): nothing offers (?P<variables>.+)")
 
 
 def _idle(
     warnings: Sequence[Problem],
-) -> tuple[dict[str, tuple[set[str], set[str]]], list[Problem]]:
-    """The rules that are idle, with the rungs they lack, by file; and every other warning. A small installation leaves
-    many of the shipped rules idle, and one line each would bury the rest."""
-    idle: dict[str, tuple[set[str], set[str]]] = {}
+) -> tuple[dict[str, tuple[set[str], dict[str, set[str]]]], list[Problem]]:
+    """The rules that are idle, with the rungs that components of their kinds lack, by file; and every other warning. A
+    small installation leaves many of the shipped rules idle, and one line each would bury the rest."""
+    idle: dict[str, tuple[set[str], dict[str, set[str]]]] = {}
     others: list[Problem] = []
     for warning in warnings:
         found = _IDLE.fullmatch(warning.message)
         if found is None:
             others.append(warning)
             continue
-        rules, missing = idle.setdefault(warning.file, (set(), set()))
+        rules, by_kinds = idle.setdefault(warning.file, (set(), {}))
         rules.add(found["rule"])
         # self.call_other.answered lacks the rung self.call_other; edge.total the edges themselves.
+        missing = by_kinds.setdefault(found["kinds"], set())
         missing.update(name.rpartition(".")[0] for name in found["variables"].split(", "))
     return idle, others
 
@@ -249,6 +260,13 @@ def _group(group: GroupCheck, loss: float, words: Mapping[str, str]) -> list[str
     ]
     if len(group.false_downs) > _MOST_ROWS:
         lines.append("    " + words["more"].format(count=len(group.false_downs) - _MOST_ROWS))
+    lines += [
+        "  "
+        + words["suspected" if item.suspected else "blind"].format(
+            fault=item.fault, lacking=", ".join(item.lacking)
+        )
+        for item in group.blind
+    ]
     return lines
 
 
@@ -358,7 +376,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "false_row": "{expected} ({probes:,.0f} probes, each failing with chance {failure})",
         "more": "and {count} more, less often",
         "warnings": "{count} warning(s):",
-        "idle": "{file}: {count} rule(s) are idle, no component offers {missing}; each is in --json",
+        "idle": "{file}: {count} rule(s) are idle, nothing offers what they read of: {missing}; each is in --json",
+        "blind": "CAN'T BE DIAGNOSED here: {fault}; what would tell is not probed ({lacking})",
+        "suspected": "only suspected here, never acted on by itself: {fault}; what would tell is not probed ({lacking})",
     },
     "zh": {
         "wrong": "{file}：{count} 处错误，不能以此启动",
@@ -406,6 +426,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "false_row": "{expected}（{probes:,.0f} 次探测，每次失败概率 {failure}）",
         "more": "另有 {count} 项，更少",
         "warnings": "{count} 条提醒：",
-        "idle": "{file}：{count} 条规则不起作用，没有组件提供 {missing}；逐条见 --json",
+        "idle": "{file}：{count} 条规则不起作用，没有组件提供所读的 {missing}；逐条见 --json",
+        "blind": "此处无法诊断：{fault}；能说明它的没有探测（{lacking}）",
+        "suspected": "此处只能怀疑，不会自行处置：{fault}；能说明它的没有探测（{lacking}）",
     },
 }

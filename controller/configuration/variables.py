@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from controller.configuration.kinds import Kinds
 from controller.model.policy import Component, ComponentKind, Role
-from controller.model.variables import COMPONENT, CONVENTIONAL_RUNGS, EDGE, ROLES, RUNG
+from controller.model.variables import COMPONENT, CONVENTIONAL_RUNGS, EDGE, ROLES, RUNG, WITHOUT_EDGES
 
 
 class Offer:
@@ -53,7 +53,7 @@ class Offer:
         elif role == Role.ECHO:
             offering = (ComponentKind.ECHO,)
         elif role == Role.EDGE:
-            return not any("edge" in offered for offered in self.rungs.values())
+            return rest not in WITHOUT_EDGES and not any("edge" in offered for offered in self.rungs.values())
         else:
             return False
         return rest not in COMPONENT and not any(rung in self.rungs.get(kind, {}) for kind in offering)

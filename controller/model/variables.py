@@ -39,6 +39,9 @@ COMPONENT: Mapping[str, str] = {
 
 ROLES: tuple[str, ...] = ("self", "peer", "echo", "parent")
 
+WITHOUT_EDGES = frozenset({"total", "reached"})
+"""Of EDGE: known of every side, 0 where its group has no edges."""
+
 EDGE: Mapping[str, str] = {
     "total": "int",  # edges the group has
     "reached": "int",  # edges read within their freshness; the counters below are sums over these

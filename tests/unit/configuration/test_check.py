@@ -60,5 +60,5 @@ def test_idle_rules_are_one_line_a_file_and_each_is_in_the_data(language: str) -
     told = render_text(found, language).splitlines()
     assert f"  {other}" in told
     (line,) = [line for line in told if "idle" in line or "不起作用" in line]
-    assert "2" in line and "edge, self.agent, self.hold" in line
+    assert "2" in line and "platform: edge, self.agent, self.hold" in line
     assert len(plain(found)["warnings"]) == 3

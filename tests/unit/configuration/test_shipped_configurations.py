@@ -13,6 +13,7 @@ from controller.configuration.check import CheckReport, check, render_text
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.configuration.schema import schema
+from controller.model.faults import FaultKind
 from controller.model.policy import ComponentKind, Profile
 from controller.model.variables import CONVENTIONAL_RUNGS
 
@@ -107,6 +108,42 @@ def test_three_nodes_are_warned_that_losing_the_leader_too_breaks_the_rto(tmp_pa
         told = [item.message for item in checked(path).warnings if "whole" in item.message]
         assert bool(told) is warned
         assert all("5.560 s when etcd's leader" in message for message in told)
+
+
+def test_faults_that_can_not_be_told_are_named_by_group() -> None:
+    (group,) = checked(shipped("config") / "three-nodes.yaml").groups
+    (zombie,) = group.blind
+    assert (zombie.fault, zombie.suspected) == (FaultKind.PLATFORM_ZOMBIE, True)
+    assert set(zombie.lacking) == {"edge", "self.call_other"}
+    (single,) = checked(shipped("config") / "single.yaml").groups
+    assert single.blind == ()
+
+
+def test_without_its_instruments_a_group_is_told_what_it_can_not_see(tmp_path: Path) -> None:
+    """Test calls alone found audio that goes one way; with the ladder's call gone nothing does, and zombies go unacted on."""
+    shutil.copytree(shipped("config"), tmp_path / "config")
+    path = tmp_path / "config" / "single.yaml"
+    whole = yaml.safe_load(path.read_text())
+    for side in ("primary", "backup"):
+        rungs = [
+            {
+                "name": "sip",
+                "probe": "sip_options",
+                "with": {"uri": "sip:192.0.2.1"},
+                "failover_relevant": True,
+            }
+        ]
+        component = whole["components"][side]
+        whole["components"][side] = {"kind": "platform", "rungs": rungs, "lines": component["lines"]}
+    whole["groups"]["calls"]["readiness"] = []
+    path.write_text(yaml.safe_dump(whole, allow_unicode=True, sort_keys=False))
+    report = checked(path)
+    (group,) = report.groups
+    unseen = {item.fault: item for item in group.blind}
+    one_way = unseen[FaultKind.MEDIA_ONE_WAY]
+    assert not one_way.suspected and "self.call" in one_way.lacking
+    assert "CAN'T BE DIAGNOSED here: MediaOneWay" in render_text(report, "en")
+    assert "无法诊断：MediaOneWay" in render_text(report, "zh")
 
 
 def test_one_node_is_told_nothing_of_several() -> None:
