@@ -218,8 +218,8 @@ def _switched(draft: Draft, event: SwitchEnded) -> None:
     }
     reason = reasons.get(event.outcome)
     if reason is not None:
-        waiting = known._replace(reason=str(reason), retry_at=draft.at.mono + response.RETRY)
-        response.note(draft, run.incident, waiting)
+        look = response.next_look(draft, momentary=response.unread(draft, event.group))
+        response.note(draft, run.incident, known._replace(reason=str(reason), retry_at=look))
 
 
 def _run_ended(draft: Draft, event: RunEnded) -> None:

@@ -28,7 +28,8 @@ RETRY = 1.0
 """Seconds between looks whether what stood in the way is gone. A look leaves no trace."""
 
 SOON = 0.1
-"""The same for what one renewal of the lease or the end of a pause takes away: calls are lost meanwhile."""
+"""The same for what one renewal of the lease, the end of a pause or the first reading back takes away: calls are lost
+meanwhile."""
 
 
 class Withheld(StrEnum):
@@ -128,7 +129,8 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
     """A look at what stood in the way. Nothing is recorded unless it is gone."""
     previous = draft.state.diagnosis.responses[incident.id]
     choice = choose(draft, incident, extent)
-    waiting = previous._replace(retry_at=_next_look(draft, None if choice is None else choice.withheld))
+    momentary = choice is not None and (choice.withheld in MOMENTARY or unread(draft, choice.fault.group))
+    waiting = previous._replace(retry_at=next_look(draft, momentary=momentary))
     if (
         choice is None
         or choice.withheld in PASSING
@@ -146,8 +148,16 @@ def again(draft: Draft, incident: Incident, extent: Extent) -> None:
     _decided(draft, incident, choice)
 
 
-def _next_look(draft: Draft, withheld: Withheld | None) -> float:
-    return draft.at.mono + (SOON if withheld in MOMENTARY else RETRY)
+def next_look(draft: Draft, *, momentary: bool) -> float:
+    """Monotonic seconds."""
+    return draft.at.mono + (SOON if momentary else RETRY)
+
+
+def unread(draft: Draft, group: str) -> bool:
+    """Nothing was read back of it in this process yet, as when a node has just taken the lead: the first answer takes
+    away what stands in the way."""
+    found = draft.state.groups.get(group)
+    return found is not None and found.read_at is None
 
 
 def _patient(draft: Draft, choice: Choice) -> bool:
@@ -212,7 +222,7 @@ def _decided(draft: Draft, incident: Incident, choice: Choice) -> None:
         choice.runbook,
         "" if choice.withheld is None else str(choice.withheld),
         fault.evidence_kinds,
-        _next_look(draft, choice.withheld) if choice.withheld in PASSING else None,
+        next_look(draft, momentary=choice.withheld in MOMENTARY) if choice.withheld in PASSING else None,
     )
     note(draft, incident.id, response)
     if not withheld:

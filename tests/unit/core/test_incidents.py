@@ -440,6 +440,27 @@ def test_a_refused_switch_is_asked_for_again_only_when_nothing_refuses_it(
     assert [wanted.runbook for wanted in world.wanted] == ["failover", "failover"]
 
 
+@pytest.mark.parametrize(("read", "within"), [(False, 0.2), (True, 1.2)])
+def test_what_was_refused_before_anything_was_read_back_is_asked_for_again_at_once(
+    read: bool, within: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a node that has just taken the lead: calls are lost until its first reading back has answered."""
+    world = world_of()
+    group = replace(world.state.groups[GROUP], read_at=world.now if read else None)
+    keep(world, groups=world.state.groups.set(GROUP, group))
+    killed(world)
+    world.run(0.5)
+    run = run_of(world)
+    switched(world, run, SwitchOutcome.REFUSED, Refusal.FENCE_NOT_READY)
+    end(world, run, RunState.FAILED)
+    refused = world.now
+    monkeypatch.setattr("controller.core.response.response.permit.refusals", lambda *_: ())
+    while len(world.wanted) < 2 and world.now < refused + 3.0:
+        world.run(0.05)
+    waited = world.now - refused
+    assert within - 0.2 <= waited <= within
+
+
 def test_without_a_lease_it_observes_and_acts_once_it_leads() -> None:
     world = world_of()
     world.send(LeaseChanged(at=world.at(), deadline=None))
