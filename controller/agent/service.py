@@ -92,9 +92,9 @@ class Agent:
 
     async def open(self) -> None:
         """The gate is closed and no address is left when it returns. Raises StoreError, GateError, AddressError."""
+        await self._kernel.open()  # first: of two agents on a host the second touches nothing
         self.memory.open()
         self._belonging.recall()
-        await self._kernel.open()
         for name, group in self.settings.groups.items():
             self.members[name] = Member(name, group, self._holder(name, group), self.memory)
 
