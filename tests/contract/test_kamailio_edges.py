@@ -208,6 +208,26 @@ async def test_an_edge_elsewhere_gets_its_list_by_a_command(tmp_path: Path) -> N
         assert await platform.call("edge2") == "backup"
 
 
+@pytest.mark.parametrize("write_command", [("false",), ("sleep", "60")], ids=["fails", "hangs"])
+async def test_an_edge_that_cannot_leave_a_side_leaves_no_other_edge_without_one(
+    tmp_path: Path, write_command: tuple[str, ...]
+) -> None:
+    async with running(tmp_path, rule=EdgesRule.ALL) as platform:
+        edges = dict(platform.parameters.edges)
+        edges["edge2"] = EdgeParameters(rpc=edges["edge2"].rpc, write_command=write_command)
+        driver = type(platform.driver)(
+            platform.group, platform.parameters.model_copy(update={"edges": edges})
+        )
+        try:
+            for _ in range(2):
+                with pytest.raises(ActionError):
+                    async with asyncio.timeout(2.0):
+                        await driver.perform(drive(DriverVerb.REDIRECT, "backup"))
+                assert await platform.call("edge1") == "primary"
+        finally:
+            await driver.close()
+
+
 async def test_a_command_that_hangs_is_killed_with_its_children_at_its_deadline(tmp_path: Path) -> None:
     pipe = tmp_path / "pid"
     os.mkfifo(pipe)

@@ -253,7 +253,11 @@ def _wall_step(world: World, random: Random) -> Undo | None:
     node = _chosen(world, random, leader=False)
     if node is None:
         return None
-    node.host.wall_offset += random.choice([-300.0, -5.0, 5.0, 300.0])
+    step = random.choice([-300.0, -5.0, 5.0, 300.0])
+    if any(act.name == "drill" for act in world.plan.acts):
+        # A record tells by the wall clock how late a drill was undone: a long step makes it look late that was in time.
+        step = min(5.0, max(-5.0, step))
+    node.host.wall_offset += step
     return _nothing
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +19,13 @@ from controller.actions.kamailio_dispatcher.parameters import (
 )
 from controller.actions.kamailio_dispatcher.rpc import Rpc, Unreachable
 from controller.model.commands import Drive
-from controller.model.errors import ActionError, ActionRefused, ConfigurationError, Problem
+from controller.model.errors import (
+    ActionError,
+    ActionRefused,
+    ActionUnknown,
+    ConfigurationError,
+    Problem,
+)
 from controller.model.groups import DriverVerb
 from controller.model.policy import EdgesRule, GroupPolicy
 from controller.ports import ActionOutcome
@@ -197,13 +204,38 @@ class KamailioDispatcher:
             # An edge that can't be told would go on sending calls to a side that takes them: better all as they are.
             raise Unreachable(f"no answer from {away}, and {other} is not fenced")
         stays = self.parameters.standby is Standby.FALLBACK and not await self._fenced(command, other)
-        if not stays and any(view.takes_calls(old) for view in seen.views.values()):
-            await self._edges.change(command.epoch, routing={old: False})
+        serving = frozenset(name for name, view in seen.views.items() if view.takes_calls(old))
+        if not stays and serving:
+            await self._leave(command, old, serving)
         rule = {new: False} if self._side(command.side).edge_rule else {}
         reached = await self._edges.change(
             command.epoch, routing={old: stays, new: True}, fencing=rule, first=new
         )
         return ActionOutcome(data=reached.data)
+
+    async def _leave(self, command: Drive, old: str, serving: frozenset[str]) -> None:
+        """No edge sends calls to `old` any more. When that fails at one of them, all that had sent some go back to it: an
+        edge without any side serves nobody, however long a person takes to come. Raises what `Edges.change` does."""
+
+        async def leave(edge: Edge) -> View:
+            return await edge.change(command.epoch, routing={old: False})
+
+        async def return_to(edge: Edge) -> View:
+            if edge.name not in serving:
+                return await edge.view()
+            return await edge.change(command.epoch, routing={old: True}, first=old)
+
+        try:
+            # In time to go back, and to say so, should one of them hang.
+            async with asyncio.timeout(command.timeout / 3):
+                await self._edges.ask(leave, needed=self._edges.needed)
+        except (ActionError, TimeoutError) as error:
+            with contextlib.suppress(ActionError, TimeoutError):
+                async with asyncio.timeout(command.timeout / 3):
+                    await self._edges.ask(return_to)
+            if isinstance(error, TimeoutError):
+                raise ActionUnknown("an edge did not answer in time; those that did are as before") from error
+            raise
 
     def _needed_and_away(self, seen: Reached) -> str:
         """The edges that don't answer, where all of them are needed."""

@@ -28,7 +28,7 @@ class Edges:
 
     def __init__(self, edges: Mapping[str, Edge], *, all_needed: bool) -> None:
         self._edges = edges
-        self._needed = len(edges) if all_needed else 1
+        self.needed = len(edges) if all_needed else 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ class Edges:
             return Reached({}, ())
         return await self.ask(
             lambda edge: edge.change(epoch, routing=routing, fencing=fencing, first=first),
-            needed=self._needed,
+            needed=self.needed,
         )
 
     async def ask(self, what: Callable[[Edge], Awaitable[View]], *, needed: int = 1) -> Reached:

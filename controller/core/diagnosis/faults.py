@@ -129,10 +129,17 @@ def wake_at(state: State, policy: Policy) -> float | None:
 
 def _taken_over(state: State, event: LeadershipTaken, policy: Policy) -> Decision:
     """The faults are those of the node that led before, and this node's own; each is looked at with this node's eyes,
-    and so are the sides: what would tell more of them was not tried as long as another led."""
+    and so is what a control experiment may tell more of: none was made as long as another led."""
     draft = Draft(rebuilt(state), event.at, policy)
+    layout = topology(policy)
     sides = {side.component for rules in policy.groups.values() for side in rules.sides}
-    _look(draft, sorted({key.component for key in state.faults} | sides))
+    untried = {
+        name
+        for name in state.broken
+        if (component := policy.components.get(name)) is not None
+        and any(term.probe is not None for rule in layout.rules(component) for term in rule.terms)
+    }
+    _look(draft, sorted({key.component for key in state.faults} | sides | untried))
     return draft.decision()
 
 

@@ -32,15 +32,15 @@ UNDONE_BY: dict[DriverVerb, tuple[DriverVerb, ...]] = {
 
 UNDO_ORDER = (
     DriverVerb.UNFENCE,
-    DriverVerb.FREEZE,
     DriverVerb.THAW,
     DriverVerb.REDIRECT,
+    DriverVerb.FREEZE,
     DriverVerb.FENCE,
 )
-"""The origin is let in, and thawed before calls go back to it; what the target was promoted to (its trunks' registrations)
-it stops first. A target that was let in for this is fenced again. Let in, a
-side gets no call yet: that is REDIRECT's, for which the edges leave the target first. Until then the target serves whom
-it can, and should the origin not come back, a person finds callers with one side and not with none."""
+"""The origin is let in, and thawed before calls go back to it. Let in, a side gets no call yet: that is REDIRECT's, for
+which the edges leave the target first. Until then the target serves whom it can, with what it was promoted to (its trunks'
+registrations): should the origin not come back, a person finds callers with one side and not with none. Only then it
+stops that, and a target that was let in for this is fenced again."""
 
 UNDONE_ON_TARGET = frozenset({DriverVerb.FREEZE, DriverVerb.FENCE})
 """The others are about the origin."""
@@ -85,7 +85,7 @@ def begun(draft: Draft, group: Group, phase: Phase) -> Group:
 def drive(draft: Draft, group: Group, verb: DriverVerb, side: str) -> None:
     """One verb of the driver: intended in the record, then commanded."""
     switch, rules = switch_of(group), draft.rules(group.name)
-    hasty = verb is DriverVerb.FREEZE and not planned(switch)
+    hasty = verb is DriverVerb.FREEZE and (group.phase is Phase.COMPENSATING or not planned(switch))
     timeout = min(rules.freeze_timeout, rules.step_timeout) if hasty else rules.step_timeout
     undo = switch.undo
     if group.phase is not Phase.COMPENSATING:

@@ -173,6 +173,9 @@ def finished(draft: Draft, group: Group, event: ActionFinished) -> None:
             _succeeded(draft, group, verb)
         case ActionStatus.FAILED:
             _failed(draft, group, event.message)
+        case ActionStatus.UNKNOWN if group.phase is Phase.COMPENSATING and _may_be_left(group):
+            # A target that hangs does not say; nothing on the way back waits for it.
+            _give_up(draft, group, event.message)
         case ActionStatus.REFUSED | ActionStatus.UNKNOWN:
             # A refusal may mean that somebody acted under a newer epoch: look before anything else.
             refused = event.status is ActionStatus.REFUSED

@@ -319,7 +319,7 @@ def test_a_planned_switch_that_is_not_verified_goes_back_to_the_healthy_side() -
     finish(rig)
     assert rig.group.last_outcome is SwitchOutcome.COMPENSATED
     assert rig.group.active == "primary"
-    assert rig.verbs[-4:] == ["unfence", "freeze", "thaw", "redirect"]
+    assert rig.verbs[-4:] == ["unfence", "thaw", "redirect", "freeze"]
     assert rig.edges.frozen == {"backup"}, "what it was promoted to it stops again"
     assert [edge.active for edge in rig.edges.edges.values()] == [{"primary"}, {"primary"}]
     assert rig.edges.fenced == set()
@@ -340,7 +340,7 @@ def test_a_target_that_cannot_freeze_itself_is_not_in_the_way_back(mishap: Misha
     finish(rig)
     assert rig.group.last_outcome is SwitchOutcome.COMPENSATED
     assert rig.group.active == "primary"
-    assert rig.verbs[-2:] == ["thaw", "redirect"]
+    assert rig.verbs[-3:] == ["thaw", "redirect", "freeze"], "asked once, after calls have gone back"
 
 
 def test_force_lets_a_fenced_target_in_and_tests_it() -> None:

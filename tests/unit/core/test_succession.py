@@ -56,6 +56,20 @@ def test_a_node_that_follows_diagnoses_and_does_nothing_else() -> None:
     assert FaultKind.PLATFORM_DEAD in {fault.kind for fault in world.state.faults.values()}
     assert not world.state.incidents and not world.state.pages and not world.state.runs
     assert not world.wanted
+    assert world.count(FactKind.CONTROL_REQUESTED) == 0, "whoever leads tries it"
+
+
+def test_who_takes_over_tries_what_the_follower_did_not() -> None:
+    """Nothing new need happen for it: what is broken was broken before."""
+    world = World(build_policy(), calls_per_second=0.0, rerouting=False)
+    world.watch()
+    world.run(4.0)
+    world.state = follower(world)
+    world.set(primary={"sip": "refused", "call": "refused"})
+    world.run(4.0)
+    state, event = taking(world.state, (), world)
+    decision = step(state, event, world.policy)
+    assert FactKind.CONTROL_REQUESTED in [fact.kind for fact in decision.facts]
 
 
 def test_losing_leadership_is_recorded_once() -> None:
