@@ -54,6 +54,10 @@ ANSWERS: Mapping[str, Text] = {
     "goes on": Text(zh="继续运行", en="goes on"),
     "takes calls": Text(zh="接受呼叫", en="takes calls"),
     "has ended": Text(zh="已结束", en="has ended"),
+    "an edge did not answer in time; those that did are as before": Text(
+        zh="有边缘未在时限内应答；已应答的边缘维持原状",
+        en="an edge did not answer in time; those that did are as before",
+    ),
     "the file system did not answer": Text(zh="文件系统无应答", en="the file system did not answer"),
 }
 """Whole answers; what the operating system says of a connection among them."""

@@ -72,6 +72,7 @@ class KamailioDispatcher:
             for name, settings in parameters.edges.items()
         }
         self._edges = Edges(edges, all_needed=group.edges_rule is EdgesRule.ALL)
+        self._returning: set[asyncio.Task[None]] = set()
 
     @classmethod
     def problems(cls, group: GroupPolicy, parameters: DispatcherParameters) -> list[Problem]:
@@ -106,6 +107,9 @@ class KamailioDispatcher:
                 return await self._reassert(command)
 
     async def close(self) -> None:
+        for task in tuple(self._returning):
+            task.cancel()
+        await asyncio.gather(*self._returning, return_exceptions=True)
         await self._edges.close()
         for fence in self._fences.values():
             await fence.close()
@@ -220,19 +224,23 @@ class KamailioDispatcher:
         async def leave(edge: Edge) -> View:
             return await edge.change(command.epoch, routing={old: False})
 
-        async def return_to(edge: Edge) -> View:
-            if edge.name not in serving:
-                return await edge.view()
-            return await edge.change(command.epoch, routing={old: True}, first=old)
+        async def return_to(edge: Edge) -> None:
+            with contextlib.suppress(ActionError, TimeoutError):
+                async with asyncio.timeout(command.timeout):
+                    await edge.change(command.epoch, routing={old: True}, first=old)
 
+        third = command.timeout / 3
         try:
             # In time to go back, and to say so, should one of them hang.
-            async with asyncio.timeout(command.timeout / 3):
+            async with asyncio.timeout(third):
                 await self._edges.ask(leave, needed=self._edges.needed)
         except (ActionError, TimeoutError) as error:
-            with contextlib.suppress(ActionError, TimeoutError):
-                async with asyncio.timeout(command.timeout / 3):
-                    await self._edges.ask(return_to)
+            # One that is slow goes back all the same, after this command has ended; its next change waits for it.
+            returning = [asyncio.create_task(return_to(edge)) for edge in self._edges.of(serving)]
+            for task in returning:
+                self._returning.add(task)
+                task.add_done_callback(self._returning.discard)
+            await asyncio.wait(returning, timeout=third)
             if isinstance(error, TimeoutError):
                 raise ActionUnknown("an edge did not answer in time; those that did are as before") from error
             raise

@@ -34,6 +34,9 @@ class Edges:
     def names(self) -> tuple[str, ...]:
         return tuple(self._edges)
 
+    def of(self, names: Iterable[str]) -> tuple[Edge, ...]:
+        return tuple(self._edges[name] for name in sorted(names))
+
     async def change(
         self,
         epoch: int,
