@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import re
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +31,9 @@ from controller.model.policy import EdgesRule, GroupPolicy
 from controller.ports import ActionOutcome
 
 DESTINATION = re.compile(r"sip:[0-9.]+:[0-9]+|sip:\[[0-9A-Fa-f:.]+\]:[0-9]+")
+
+
+log = logging.getLogger(__name__)
 
 
 class KamailioDispatcher:
@@ -225,9 +228,18 @@ class KamailioDispatcher:
             return await edge.change(command.epoch, routing={old: False})
 
         async def return_to(edge: Edge) -> None:
-            with contextlib.suppress(ActionError, TimeoutError):
+            try:
                 async with asyncio.timeout(command.timeout):
                     await edge.change(command.epoch, routing={old: True}, first=old)
+            except (ActionError, TimeoutError) as error:
+                # The command fails in any case; what it leaves behind is said here, and read back next.
+                log.error(
+                    "edge %s did not go back to %s: %s",
+                    edge.name,
+                    old,
+                    str(error) or "no answer in time",
+                    extra={"action": "edge_not_returned"},
+                )
 
         third = command.timeout / 3
         try:
