@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 SHORTEST_TIMER = 0.005
 """Seconds; a deadline that a stage leaves in the past can't spin the loop."""
 
+TURNS_TO_LEAVE = 4
+"""Turns of the loop in which a command that was just dispatched reaches the wire: the next fold may take milliseconds."""
+
 JOURNAL_RETRY = 0.5
 """Seconds between attempts while the journal can't be written."""
 
@@ -144,8 +147,10 @@ class Engine:
         ChainBroken: with a journal that does not hold what this state came of, only a new start can tell what is true."""
         while True:
             await self._inbox.filled()
+            dispatched = self.counters.commands
             await self._fold()
-            await asyncio.sleep(0)
+            for _ in range(TURNS_TO_LEAVE if self.counters.commands > dispatched else 1):
+                await asyncio.sleep(0)
 
     def _put(self, waiting: Waiting) -> None:
         self._inbox.put(waiting)

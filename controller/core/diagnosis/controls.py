@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from controller.core.diagnosis.evaluation import Evaluated
-from controller.core.diagnosis.topology import rung_of
 from controller.core.draft import Draft
+from controller.core.topology import rung_of
 from controller.model.commands import RunLadder
 from controller.model.diagnosis import Backoff
 from controller.model.events import LadderFinished

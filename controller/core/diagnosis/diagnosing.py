@@ -14,9 +14,9 @@ from controller.core.diagnosis.evaluation import Evaluated, evaluate, first, pro
 from controller.core.diagnosis.evidence import Evidence
 from controller.core.diagnosis.raising import changed, cleared, diagnosed, raised, results_of
 from controller.core.diagnosis.standing import faults_at
-from controller.core.diagnosis.topology import topology
 from controller.core.diagnosis.vantages import BAD
 from controller.core.draft import Draft
+from controller.core.topology import topology
 from controller.model.faults import EvidenceKind, Fault, FaultKey, FaultKind, RuleResult, TermResult, Verdict
 from controller.model.health import HealthState, RungKey
 from controller.model.policy import Component, FaultRule, Policy

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Iterator, Mapping
 
 from controller.core.diagnosis import traffic
-from controller.core.diagnosis.topology import Topology, group_of, rung_of
 from controller.core.diagnosis.vantages import BAD
+from controller.core.topology import Topology, group_of, rung_of
 from controller.model.faults import EvidenceKind
 from controller.model.health import HealthState, Measurement, Outcome, RungKey
 from controller.model.moments import Value

@@ -12,8 +12,8 @@ from controller.core.diagnosis import controls, settling
 from controller.core.diagnosis.diagnosing import both_down, look, worth_a_look
 from controller.core.diagnosis.raising import cleared, diagnosed, raised
 from controller.core.diagnosis.standing import cause_at, faults_at, rebuilt
-from controller.core.diagnosis.topology import topology
 from controller.core.draft import Draft
+from controller.core.topology import topology
 from controller.model.diagnosis import Diagnosis
 from controller.model.events import (
     Event,

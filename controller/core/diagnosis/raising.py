@@ -9,8 +9,8 @@ from dataclasses import replace
 from controller.core import drills
 from controller.core.diagnosis.evaluation import Evaluated
 from controller.core.diagnosis.standing import all_entered, entered, left
-from controller.core.diagnosis.topology import topology
 from controller.core.draft import Draft
+from controller.core.topology import topology
 from controller.model.events import FaultCleared, FaultRaised
 from controller.model.facts import FactKind
 from controller.model.faults import EvidenceKind, Fault, FaultKind, RuleResult, TermResult

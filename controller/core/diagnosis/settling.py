@@ -14,8 +14,8 @@ from immutables import Map
 
 from controller.core.diagnosis.raising import changed, cleared, diagnosed, raised, suppressed
 from controller.core.diagnosis.standing import NOBODY, cause_at, faults_at
-from controller.core.diagnosis.topology import topology
 from controller.core.draft import Draft
+from controller.core.topology import topology
 from controller.model.diagnosis import Diagnosis, Settling
 from controller.model.events import FaultRaised
 from controller.model.faults import EvidenceKind, Fault, FaultKey, FaultKind, TermResult, Verdict

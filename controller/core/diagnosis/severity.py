@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from controller.core.diagnosis.diagnosing import PLATFORM, spares
 from controller.core.diagnosis.evidence import Evidence
-from controller.core.diagnosis.topology import topology
+from controller.core.topology import topology
 from controller.model.faults import Fault, FaultKind, Grade, Impact, Severity, Urgency, Verdict
 from controller.model.incidents import SeverityReason
 from controller.model.moments import Moment, Value

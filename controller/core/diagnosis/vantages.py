@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from immutables import Map
 
-from controller.core.diagnosis.topology import UNBIASED, Bias, Topology, topology
+from controller.core.topology import UNBIASED, Bias, Topology, topology
 from controller.model.health import HealthState, Measurement, RungKey, Vantage
 from controller.model.policy import Policy, RungPolicy
 from controller.model.state import RungView, State

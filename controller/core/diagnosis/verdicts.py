@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core.diagnosis import traffic
-from controller.core.diagnosis.topology import UNBIASED, rung_of, topology
 from controller.core.diagnosis.vantages import (
     BAD,
     RETURN_GRACE,
@@ -20,6 +19,7 @@ from controller.core.diagnosis.vantages import (
     verdict,
 )
 from controller.core.draft import Draft
+from controller.core.topology import UNBIASED, rung_of, topology
 from controller.model.events import (
     Event,
     HealthChanged,

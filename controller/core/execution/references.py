@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from controller.core.topology import topology
 from controller.model.moments import Value, Values
 from controller.model.parameters import REFERENCE
 from controller.model.policy import Component, GroupPolicy, Policy
@@ -120,12 +121,9 @@ def _of_component(component: Component, state: State, policy: Policy) -> dict[st
     found.update({f"component.{name}": value for name, value in component.values})
     found["component.kind"] = str(component.kind)
     found["component.lines"] = component.lines
-    others = sorted(
-        other.name
-        for other in policy.components.values()
-        if component.redundancy and other.redundancy == component.redundancy and other.name != component.name
-    )
-    found["spare"] = next((name for name in others if name not in state.broken), "")
+    others = topology(policy).redundant.get(component.redundancy, ())
+    unbroken = (name for name in sorted(others) if name != component.name and name not in state.broken)
+    found["spare"] = next(unbroken, "")
     return found
 
 

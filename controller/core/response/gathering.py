@@ -8,8 +8,8 @@ from dataclasses import replace
 from controller.core.diagnosis.raising import FAULTS_IN_A_FACT, compact
 from controller.core.diagnosis.severity import Assessment, Extent, assess, grade
 from controller.core.diagnosis.standing import cause_at, entered, leading, members, root_key
-from controller.core.diagnosis.topology import topology
 from controller.core.draft import Draft
+from controller.core.topology import topology
 from controller.model.events import IncidentChanged
 from controller.model.facts import FactKind
 from controller.model.faults import Fault, FaultKind

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 from immutables import Map
 
 from controller.core.step import step
+from controller.core.topology import topology
 from controller.model.commands import Command, Notify
 from controller.model.events import RunWanted
 from controller.model.facts import FactKind
 from controller.model.groups import Refusal
+from controller.model.policy import Component
 from controller.model.runs import RunState
 from controller.model.state import Decision
 from tests.builders.paging import policy as paging_policy
@@ -53,6 +56,30 @@ def test_without_arming_the_switch_is_shadowed_and_so_is_its_run() -> None:
     kinds = {fact.kind for fact in decision.facts}
     assert {FactKind.SWITCH_SHADOWED, FactKind.STEP_SHADOWED, FactKind.RUN_FINISHED} <= kinds
     assert not disruptive(decision)
+
+
+class Fleet(dict[str, Component]):
+    """Components that can be looked up by name, and not walked through."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("all components were walked through")
+
+    keys = values = items = __iter__  # type: ignore[assignment]
+
+
+def test_the_way_to_a_switch_walks_through_no_fleet() -> None:
+    """Ten thousand phones beside a platform cost its failover nothing."""
+    stage = Stage(read_runbook("failover"))
+    redundant = stage.policy.components.mutate()
+    for name in ("primary", "backup"):
+        redundant[name] = replace(redundant[name], redundancy="sides")
+    components = dict(redundant.finish())
+    policy = replace(stage.policy, components=components)  # type: ignore[arg-type]
+    worked_out_once = topology(policy)
+    object.__setattr__(policy, "components", Fleet(components))
+    decision = step(stage.state, wanted(stage), policy)
+    assert topology(policy) is worked_out_once
+    assert FactKind.STEP_INTENDED in {fact.kind for fact in decision.facts}
 
 
 def disruptive(decision: Decision) -> list[Command]:

@@ -13,9 +13,9 @@ from immutables import Map
 from controller.core.diagnosis import faults, verdicts
 from controller.core.diagnosis.evidence import Evidence
 from controller.core.diagnosis.severity import in_business_hours
-from controller.core.diagnosis.topology import Bias, topology
 from controller.core.diagnosis.vantages import verdict
 from controller.core.response import incidents
+from controller.core.topology import Bias, topology
 from controller.model.diagnosis import TrafficWindow
 from controller.model.events import HealthChanged, LeaseChanged, TimerFired, VantageBeat, VantageLost
 from controller.model.facts import FactKind

@@ -195,6 +195,7 @@ async def test_only_a_commit_says_that_the_journal_works_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "JOURNAL_RETRY", 0.02)
+    await until(lambda: bench.engine.counters.events > 1)  # the start, and what the reading back of it said
     bench.journal.platter.failing = StoreFull("no room")
     with pytest.raises(StoreError):
         await bench.engine.ask(bench.hold())
