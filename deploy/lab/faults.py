@@ -20,6 +20,7 @@ from typing import Final
 from lab import ring_faults
 from lab.effects import Fault, expect, expect_soon, hears, lost, restart_if_dead, speaks
 from lab.errors import CommandFailed, EffectMissing, LabError
+from lab.jitter import Jitter
 from lab.laboratory import Lab
 from lab.network import command
 from lab.topology import ANSWERERS, Host, address, answerer
@@ -382,6 +383,7 @@ KINDS: Final[Mapping[str, type[Fault]]] = {
         EchoDown,
         Stall,
         PacketLoss,
+        Jitter,
         *ring_faults.KINDS,
     )
 }

@@ -19,6 +19,7 @@ from typing import Any
 BENCHES = {
     "failover": "what callers lose: the edge alone, keepalived and us, fault by fault (root)",
     "vip": "what callers of a virtual address lose: three controllers beside keepalived, fault by fault (root)",
+    "ring": "thirty minutes of three controllers with loss, jitter and stops of one: nothing may happen (root)",
     "quiet": "ten healthy minutes with loss and stalls: nothing may happen (root)",
     "probes": "SIP OPTIONS targets at one second on one core: cost, lag, false verdicts",
     "journal": "1,000 and 5,000 facts a second beside 10,000 targets: what a decision waits for the disk",
