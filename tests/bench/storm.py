@@ -2,13 +2,16 @@
 active side dies for real: the storm must be one incident, named at once, and the failover must not wait for it.
 
 Then failovers one after the other beside 10,000 probed targets: how long from the last reply that was missing or failed
-to the first switch command that leaves the controller, the commit that records it included.
+to the first switch command that leaves the controller, the commit that records it included. Beside it, in the same minutes,
+what the machine asks for the least that this takes: a process that does nothing else appends as many octets, syncs them, and
+starts the same command.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +48,10 @@ fleets:
   behind: {{csv: behind.csv, kind: phone, title: "${{name}}", depends_on: [room-switch], rungs: [{rung}]}}
   beside: {{csv: beside.csv, kind: phone, title: "${{name}}", rungs: [{rung}]}}
 """
+TRIES: Final = 4
+COMMIT_OCTETS: Final = 32 * 1024
+"""About what SQLite writes to its log for the decision's commit."""
+
 RUNG: Final = (
     '{{name: sip, probe: sip_options, with: {{uri: "sip:127.0.0.1:${{port}}"}}, '
     "interval: {interval:g}s, timeout: {timeout:g}s, fall: {fall}}}"
@@ -55,12 +62,13 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     """The rows of `deploy/bench storm`: about two minutes when quick, else about seven."""
     storms, switches = (1, 5) if quick else (3, 25)
     found = _judge([_storm() for _ in range(storms)])
-    latencies = _latencies(switches)
+    latencies, least = _latencies(switches)
     case = f"{switches} failovers, {BEHIND + BESIDE} targets"
-    found.append(
-        row(case, "to_first_command_p99", "ms", [percentile(latencies, 0.99)], below=20.0),
-    )
-    found.append(row(case, "to_first_command", "ms", latencies))
+    for metric, ours, bare, aim in (
+        ("to_first_command_p99", [percentile(latencies, 0.99)], [percentile(least, 0.99)], {"below": 20.0}),
+        ("to_first_command", latencies, least, {}),
+    ):
+        found.append(row(case, metric, "ms", ours, peer=("sync and start", bare), **aim))
     return found
 
 
@@ -215,8 +223,8 @@ def _judge(storms: Sequence[Storm]) -> list[dict[str, Any]]:
     ]
 
 
-def _latencies(times: int) -> list[float]:
-    """Milliseconds, a failover each, to and fro between the sides."""
+def _latencies(times: int) -> tuple[list[float], list[float]]:
+    """Milliseconds, a failover each, to and fro between the sides; and the least there could be, tried in between."""
     with Lab.create(FAST_LAB) as lab:
         stamps = lab.directory / "stamps"
         script = lab.directory / "stamped"
@@ -230,13 +238,29 @@ def _latencies(times: int) -> list[float]:
             group["switches_per_window"] = 1000
 
         found: list[float] = []
+        least: list[float] = []
         with _watching(lab, change=stamped) as (rig, _):
             for number in range(times):
                 found.append(_latency(lab, rig, (Host.PRIMARY, Host.BACKUP)[number % 2]))
-                print(f"to the first command: {found[-1]:.1f} ms", file=sys.stderr)
-        if len(stamps.read_text().splitlines()) != times:
+                tried = [_least(lab, script) for _ in range(TRIES)]
+                least += tried
+                print(f"to the first command: {found[-1]:.1f} ms, at least {max(tried):.1f}", file=sys.stderr)
+        if len(stamps.read_text().splitlines()) != times * (1 + TRIES):
             raise RuntimeError("fences and failovers differ in number")
-    return found
+    return found, least
+
+
+def _least(lab: Lab, script: Path) -> float:
+    """Milliseconds from now to the command's own stamp, a sync in between."""
+    handle = os.open(lab.directory / "synced", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        began = time.time()
+        os.write(handle, bytes(COMMIT_OCTETS))
+        os.fdatasync(handle)
+        subprocess.run([script, "true"], check=True, timeout=10)
+    finally:
+        os.close(handle)
+    return (float((lab.directory / "stamps").read_text().splitlines()[-1]) - began) * 1000
 
 
 def _latency(lab: Lab, rig: Rig, side: Host) -> float:
