@@ -404,11 +404,11 @@ class IncidentChanged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageWanted:
-    """A runbook's `page` step: page the escalation policy about this incident, now."""
+    """Page the escalation policy, now: about an incident, or without one. `by`: the run or the group that asks."""
 
     at: Moment
     incident: str
-    run: str
+    by: str
     need_zh: str
     need_en: str
     drill: bool

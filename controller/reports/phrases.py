@@ -200,7 +200,8 @@ PHRASES: Mapping[FactKind, Text] = {
         en="{actor} armed {subject}: it may switch by itself[, worst case {worst_case} s of {rto} s]",
     ),
     FactKind.GROUP_DISARMED: Text(
-        zh="{actor} 解除 {subject} 的武装：只观察不切换", en="{actor} disarmed {subject}: it only observes"
+        zh="[{actor} ]解除 {subject} 的武装：只观察不切换[，最坏中断 {worst_case} 秒，超过目标 {rto} 秒]",
+        en="[{actor} ]disarmed {subject}: it only observes[, worst case {worst_case} s is over {rto} s]",
     ),
     FactKind.READINESS_TICKED: Text(
         zh="{actor} 确认 {subject} 就绪项 {item}[，有效至 {until_wall}]",

@@ -94,7 +94,7 @@ def send(
 
 def wanted(draft: Draft, run: Run, zh: str, en: str) -> PageWanted:
     """Page people about the run's incident."""
-    return PageWanted(at=draft.at, incident=run.incident, run=run.id, need_zh=zh, need_en=en, drill=run.drill)
+    return PageWanted(at=draft.at, incident=run.incident, by=run.id, need_zh=zh, need_en=en, drill=run.drill)
 
 
 def switching(draft: Draft, run: Run, step: Step) -> bool:

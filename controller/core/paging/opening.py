@@ -96,7 +96,7 @@ def wanted(draft: Draft, event: PageWanted) -> None:
         if event.incident and page.incident == event.incident and not page.update:
             again(draft, replace(page, need=asked, severity=min(severity, page.severity)), PageReason.ASKED)
             return
-    _opened(draft, event.incident, severity, asked, event.drill, PageReason.OPENED, event.run)
+    _opened(draft, event.incident, severity, asked, event.drill, PageReason.OPENED, event.by)
 
 
 def run_failed(draft: Draft, event: RunEnded) -> None:
@@ -179,7 +179,7 @@ def _open(draft: Draft, incident: Incident, why: PageReason, by: str) -> None:
 def _opened(
     draft: Draft, incident: str, severity: int, need: Text | None, drill: bool, why: PageReason, by: str
 ) -> None:
-    """`by`: the incident, the run or the switch that asks for it."""
+    """`by`: the incident, the run, the switch or the group that asks for it."""
     escalation = draft.policy.escalation
     if escalation is None or not may_page(draft):
         draft.record(

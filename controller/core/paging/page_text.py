@@ -87,7 +87,7 @@ def _what(page: Page, incident: Incident | None, policy: Policy) -> Text:
     if incident is None:
         return Text(
             zh=f"{page.incident or page.id}：人工处置请求",
-            en=f"{page.incident or page.id}: a run asks for people",
+            en=f"{page.incident or page.id}: people are asked for",
         )
     fault, where = FAULTS[incident.kind], title(incident.root, policy)
     head = f"SEV{int(incident.severity)}"

@@ -11,10 +11,12 @@ from controller.model.events import (
     OperatorPlacedHold,
     OperatorReleasedHold,
     OperatorTickedReadiness,
+    PageWanted,
 )
 from controller.model.facts import FactKind
-from controller.model.groups import Arming, Hold, ManualCheck, Refusal
+from controller.model.groups import Arming, Group, Hold, ManualCheck, Refusal
 from controller.model.moments import Values
+from controller.model.policy import GroupPolicy
 
 
 def refuse(
@@ -39,8 +41,7 @@ def arm(draft: Draft, event: OperatorArmed) -> None:
         return
     reasons = permit.arming_refusals(draft.state, draft.at, draft.policy, event.group)
     standby = rules.other(group.active).name
-    budget = rules.budget
-    sums: Values = (("rto", rules.rto), ("worst_case", None if budget is None else round(budget.total, 4)))
+    sums = _sums(rules)
     if reasons:
         lacks = readiness.lacking(draft.state, draft.at, draft.policy, rules, group, standby)
         named = ",".join(dict.fromkeys(name for name, _ in lacks))
@@ -55,6 +56,37 @@ def arm(draft: Draft, event: OperatorArmed) -> None:
         (("standby", standby), *sums),
         actor=event.by,
     )
+
+
+def withdraw(draft: Draft, group: Group) -> None:
+    """A group that was armed under another configuration, or another version's arithmetic, and that can't be armed now:
+    its automatic switches would be refused without a word. So it is disarmed, and whoever is on call hears of it; a
+    switch under way is finished first."""
+    rules = draft.rules(group.name)
+    if group.armed is None or group.switch is not None or not permit.over_rto(rules):
+        return
+    if not permit.leads(draft.state, draft.at):
+        return  # nobody could be paged
+    data: Values = (("reason", str(Refusal.OVER_RTO)), *_sums(rules))
+    draft.change(FactKind.GROUP_DISARMED, replace(group, armed=None), data)
+    worst = "" if rules.budget is None else f"{rules.budget.total:.2f}"
+    draft.events.append(
+        PageWanted(
+            at=draft.at,
+            incident="",
+            by=group.name,
+            need_zh=f"群组 {group.name} 已解除武装：最坏中断 {worst or '未知'} 秒，超过目标 {rules.rto:g} 秒；"
+            "请用 thirdring check 查看算式，调整后重新武装",
+            need_en=f"Group {group.name} is no longer armed: its worst case of {worst or 'unknown'} s is over its "
+            f"RTO of {rules.rto:g} s. See the sum with thirdring check, mend it, and arm the group again",
+            drill=False,
+        )
+    )
+
+
+def _sums(rules: GroupPolicy) -> Values:
+    budget = rules.budget
+    return (("rto", rules.rto), ("worst_case", None if budget is None else round(budget.total, 4)))
 
 
 def tick(draft: Draft, event: OperatorTickedReadiness) -> None:

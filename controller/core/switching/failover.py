@@ -18,6 +18,7 @@ from controller.model.events import (
     HealthChanged,
     LadderFinished,
     LeadershipTaken,
+    LeaseChanged,
     Measured,
     OperatorArmed,
     OperatorPlacedHold,
@@ -47,6 +48,9 @@ def advance(state: State, event: Event, policy: Policy) -> Decision:
         case LeadershipTaken():
             for group in _known(draft):
                 _restarted(draft, group, recovered=True)
+        case LeaseChanged() if event.deadline is not None:
+            for group in _known(draft):
+                arming.withdraw(draft, group)
         case SwitchWanted():
             requests.wanted(draft, event)
         case OperatorRequestedSwitch():

@@ -258,8 +258,13 @@ def _fence_not_ready(case: _Case) -> bool:
     return case.group.fence_ready is not True
 
 
+def over_rto(rules: GroupPolicy) -> bool:
+    """Its worst case is longer than it may be out for, or nobody worked it out."""
+    return rules.budget is None or rules.budget.total > rules.rto
+
+
 def _over_rto(case: _Case) -> bool:
-    return case.rules.budget is None or case.rules.budget.total > case.rules.rto
+    return over_rto(case.rules)
 
 
 def _budget_spent(case: _Case) -> bool:

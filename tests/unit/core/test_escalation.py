@@ -258,7 +258,7 @@ def test_without_a_policy_it_is_recorded() -> None:
     assert pager.open(incident()) == []
     assert dict(pager.facts[0].data)["reason"] == "no_escalation_policy"
     pager.put(
-        event=PageWanted(at=pager.at, incident="INC-0001", run="RUN-1", need_zh="", need_en="", drill=False)
+        event=PageWanted(at=pager.at, incident="INC-0001", by="RUN-1", need_zh="", need_en="", drill=False)
     )
     assert pager.kinds() == [FactKind.PAGE_WITHHELD] * 2
 
@@ -344,7 +344,7 @@ def test_a_runbook_asks_in_its_own_words_and_a_page_under_way_carries_them() -> 
     pager = Pager()
     pager.open(incident())
     wanted = PageWanted(
-        at=pager.at, incident="INC-0001", run="RUN-1", need_zh="去机房", need_en="Go there", drill=False
+        at=pager.at, incident="INC-0001", by="RUN-1", need_zh="去机房", need_en="Go there", drill=False
     )
     (command,) = pager.put(event=wanted)
     assert (command.page, command.text.need.zh) == ("PAGE-0001", "需要：去机房")
@@ -355,7 +355,7 @@ def test_a_runbook_asks_in_its_own_words_and_a_page_under_way_carries_them() -> 
 
 def test_a_runbook_pages_whatever_the_severity_and_without_an_incident() -> None:
     pager = Pager()
-    wanted = PageWanted(at=pager.at, incident="", run="RUN-9", need_zh="", need_en="Sign", drill=False)
+    wanted = PageWanted(at=pager.at, incident="", by="RUN-9", need_zh="", need_en="Sign", drill=False)
     (command,) = pager.put(event=wanted)
     assert command.incident == "PAGE-0001"
     assert command.text.need == command.text.need.__class__(zh="需要：Sign", en="Needed: Sign")
@@ -535,7 +535,7 @@ def test_whatever_happens_facts_give_the_state_and_every_page_ends(steps: list[t
                     event=PageWanted(
                         at=pager.at,
                         incident=f"INC-{which:04d}",
-                        run="R",
+                        by="R",
                         need_zh="",
                         need_en="x",
                         drill=False,
@@ -591,7 +591,7 @@ def test_each_round_says_why_it_goes_out() -> None:
     pager.answer(worse, DeliveryState.SENT)
     assert worse.text.what.en.endswith(" - it is worse than before")
     pager.now += 5.0
-    asked = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    asked = PageWanted(at=pager.at, incident="INC-0001", by="R", need_zh="", need_en="Sign", drill=False)
     (wanted,) = pager.put(event=asked)
     pager.answer(wanted, DeliveryState.SENT)
     assert wanted.text.what.zh.endswith(" —— 有事项需要人工")
@@ -626,7 +626,7 @@ def test_what_leaves_in_the_same_moment_leaves_once() -> None:
     """An incident and the runbook it starts page in one step: the newer page goes, and says it is the first."""
     pager = Pager()
     (older,) = pager.open(incident())
-    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    wanted = PageWanted(at=pager.at, incident="INC-0001", by="R", need_zh="", need_en="Sign", drill=False)
     (newer,) = pager.put(event=wanted)
     assert superseded(pager.state, older)
     assert not superseded(pager.state, newer)
@@ -756,7 +756,7 @@ def test_what_waits_for_the_same_commit_leaves_once_though_time_has_passed() -> 
     pager = Pager()
     (older,) = pager.open(incident())
     pager.now += 0.004
-    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    wanted = PageWanted(at=pager.at, incident="INC-0001", by="R", need_zh="", need_en="Sign", drill=False)
     (newer,) = pager.put(event=wanted, same_commit=True)
     assert leaving(pager.state, [older, newer]) == (newer,)
     assert newer.text.what.en.endswith("(INC-0001)"), "and says that it is the first"
@@ -766,7 +766,7 @@ def test_what_has_left_is_followed_by_what_is_new() -> None:
     pager = Pager()
     (older,) = pager.open(incident())
     pager.now += 0.004
-    wanted = PageWanted(at=pager.at, incident="INC-0001", run="R", need_zh="", need_en="Sign", drill=False)
+    wanted = PageWanted(at=pager.at, incident="INC-0001", by="R", need_zh="", need_en="Sign", drill=False)
     (newer,) = pager.put(event=wanted)
     assert leaving(pager.state, [newer]) == (newer,)
     assert not superseded(pager.state, older)

@@ -188,7 +188,7 @@ def test_a_drill_opens_and_closes_with_its_mark() -> None:
 
 def test_a_page_without_an_incident() -> None:
     text = told(page=dataclasses.replace(PAGE, incident="", need=Text(zh="签字", en="Sign")))
-    assert (text.what.en, text.impact.en) == ("PAGE-0001: a run asks for people", "Impact: unknown")
+    assert (text.what.en, text.impact.en) == ("PAGE-0001: people are asked for", "Impact: unknown")
     assert text.need.zh == "需要：签字"
 
 

@@ -347,7 +347,7 @@ async def test_events_of_one_commit_page_a_person_once_and_the_next_commit_again
 
     def asked(need: str) -> PageWanted:
         at = bench.clock.now()
-        return PageWanted(at=at, incident="INC-1", run="RUN-1", need_zh="", need_en=need, drill=False)
+        return PageWanted(at=at, incident="INC-1", by="RUN-1", need_zh="", need_en=need, drill=False)
 
     async with Bench(rules, Platter(), telephone) as bench:
         bench.lead()
