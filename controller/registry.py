@@ -8,7 +8,8 @@ What an adapter class offers, by category:
 - action:   `Parameters` (of one call) and `Settings` (of the installation); built once with its settings. Optional:
             `lacks(settings, parameters)`, where and why a call can't work with them, or None (static).
 - driver:   `Parameters`; built once a group with (GroupPolicy, parameters). Optional: the parameters' `idle_verbs`,
-            the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out. Optional:
+            the verbs among FREEZE and PROMOTE for which nothing was configured; a switch leaves them out; and their
+            `single_holder`, True where the side that is left must be fenced on the way back too. Optional:
             `coordinate(grants)`, called before the first verb where a coordination store is configured. Optional: the
             class's `problems(group, parameters)`, what only both together show to be wrong; `thirdring check` says it.
 - notifier: `Parameters`; built once a channel with its parameters.

@@ -79,6 +79,7 @@ class Builder:
             driver=entry.driver.kind,
             driver_parameters=parameters,
             idle_verbs=idle_verbs,
+            single_holder=getattr(parameters, "single_holder", False),
             edges=entry.edges,
             edges_rule=entry.edges_rule,
             echo=entry.echo,

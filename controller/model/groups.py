@@ -125,7 +125,10 @@ class Switch:
     attempt: int = 1
     command: str = ""
     verb_in_flight: DriverVerb | None = None
-    undo: tuple[DriverVerb, ...] = ()  # what compensation does, in this order; see core/compensation.py
+    undo: tuple[
+        DriverVerb, ...
+    ] = ()  # what compensation does, in this order; see core/switching/compensation.py
+    let_in: bool = False  # the target was fenced before this switch, which let it in, or tried to
     resume: Phase | None = None  # where READING_BACK returns to
     reads: int = field(default=0, metadata={"monotonic": True})  # failed attempts to read back
     failure: str = ""  # why it is being compensated, or stopped

@@ -154,6 +154,9 @@ class GroupPolicy:
     driver: str
     driver_parameters: object
     idle_verbs: frozenset[DriverVerb] = frozenset()  # the driver has nothing to do for these: not commanded
+    single_holder: bool = (
+        False  # the driver gives nothing to a side while the other one has it: see core/switching
+    )
     edges: tuple[str, ...] = ()  # component names
     edges_rule: EdgesRule = EdgesRule.REACHABLE
     echo: str = ""  # component name

@@ -59,7 +59,8 @@ class EdgeModel:
 
 @dataclass
 class Edges:
-    """The world a driver acts on. `violations` collects what must never be true at the actuator."""
+    """The world a driver acts on. `violations` collects what must never be true at the actuator. `single`: as with an
+    address, a side gets nothing while the other one, the `holder`, has it and is not fenced; `confirmed`: whose fence was."""
 
     sides: tuple[str, str] = ("primary", "backup")
     edges: dict[str, EdgeModel] = field(default_factory=dict)
@@ -70,14 +71,18 @@ class Edges:
     violations: list[str] = field(default_factory=list)
     fence_ready: bool = True
     fence_works: bool = True
+    single: bool = False
+    holder: str = ""
+    confirmed: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, *names: str, active: str = "primary", epoch: int = 0) -> Edges:
         return cls(
+            holder=active,
             edges={
                 name: EdgeModel(active={active}, listed={active}, gate=epoch, list_epoch=epoch)
                 for name in names
-            }
+            },
         )
 
     def other(self, side: str) -> str:
@@ -101,11 +106,13 @@ class Edges:
                 self._need(reachable)
                 for edge in reachable.values():
                     self._write(edge, command.epoch, edge.active - {side})
+                self.confirmed.discard(side)
                 if self.fence_works:
                     self.fenced.add(side)
             case DriverVerb.CONFIRM_FENCE:
                 if side not in self.fenced:
                     raise ActionError(f"{side} is not fenced")
+                self.confirmed.add(side)
             case DriverVerb.UNFENCE:
                 self.fenced.discard(side)
             case DriverVerb.PROMOTE:
@@ -113,13 +120,19 @@ class Edges:
                     self.violations.append(f"promoted {side} while {other} was not fenced")
             case DriverVerb.DRAIN:
                 self._need(reachable)
-                for edge in reachable.values():
+                for edge in () if self.single else reachable.values():
                     self._write(edge, command.epoch, {other})
                 left = self.calls.get(side, 0)
                 self.calls[side] = max(0, left - 1)
                 return (("live_calls", left),)
             case DriverVerb.REDIRECT | DriverVerb.REASSERT:
                 self._need(reachable)
+                if self.single and self.holder == other:
+                    if other not in self.fenced and any(other in edge.active for edge in reachable.values()):
+                        raise ActionRefused(f"{other} has it, and is not fenced")
+                    if other not in self.confirmed:
+                        self.violations.append(f"{side} was given what {other}, not confirmed fenced, held")
+                self.holder = side
                 # Asserted by a person who settled on it, it is let in next: until then calls only fail.
                 if side in self.fenced and command.verb is DriverVerb.REDIRECT:
                     self.violations.append(f"calls were sent to {side}, which is fenced")

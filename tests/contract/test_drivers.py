@@ -12,6 +12,7 @@ import pytest
 
 from controller.actions.kamailio_dispatcher import KamailioDispatcher
 from controller.actions.kamailio_dispatcher.parameters import DispatcherParameters
+from controller.core.switching.intents import ON_ORIGIN, UNDONE_ON_TARGET, way_back
 from controller.model.commands import Drive
 from controller.model.errors import ActionError, ActionRefused
 from controller.model.groups import DriverVerb
@@ -224,11 +225,18 @@ async def everywhere(world: World) -> set[str]:
     return {await world.answers(edge) for edge in world.nature.points}
 
 
+DONE = (
+    DriverVerb.FREEZE,
+    DriverVerb.FENCE,
+    DriverVerb.CONFIRM_FENCE,
+    DriverVerb.PROMOTE,
+    DriverVerb.REDIRECT,
+)
+
+
 async def switch(world: World, epoch: int = 2) -> None:
-    for verb in (DriverVerb.FREEZE, DriverVerb.FENCE, DriverVerb.CONFIRM_FENCE):
-        await world.driver.perform(drive(verb, "primary", epoch))
-    for verb in (DriverVerb.PROMOTE, DriverVerb.REDIRECT):
-        await world.driver.perform(drive(verb, "backup", epoch))
+    for verb in DONE:
+        await world.driver.perform(drive(verb, "primary" if verb in ON_ORIGIN else "backup", epoch))
 
 
 async def test_it_says_who_refuses_an_old_epoch(world: World) -> None:
@@ -296,16 +304,30 @@ async def test_a_fence_is_confirmed_only_while_it_stands(world: World) -> None:
 
 
 async def test_the_way_back_restores_the_old_side(world: World) -> None:
+    """By what the core commands then, of a driver that is as this one says it is."""
+    await switch(world)
+    single = getattr(getattr(world.driver, "parameters", None), "single_holder", False)
+    rules = group_policy(single_holder=single)
+    undo: tuple[DriverVerb, ...] = ()
+    for verb in DONE:
+        undo = way_back(undo, verb, rules)
+    assert undo[0] is DriverVerb.UNFENCE
+    for verb in undo:
+        side = "backup" if verb in UNDONE_ON_TARGET else "primary"
+        await world.driver.perform(drive(verb, side, 3))
+    assert await everywhere(world) == {"primary"}
+
+
+async def test_what_one_side_holds_is_not_given_to_the_other_before_it_is_fenced(world: World) -> None:
     await switch(world)
     await world.driver.perform(drive(DriverVerb.UNFENCE, "primary", 3))
-    await world.driver.perform(drive(DriverVerb.THAW, "primary", 3))
     if world.nature.single:
         with pytest.raises(ActionRefused):
             await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
-        await world.driver.perform(drive(DriverVerb.FENCE, "backup", 3))
-        await world.driver.perform(drive(DriverVerb.CONFIRM_FENCE, "backup", 3))
-    await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
-    assert await everywhere(world) == {"primary"}
+        assert await everywhere(world) == {"backup"}
+    else:
+        await world.driver.perform(drive(DriverVerb.REDIRECT, "primary", 3))
+        assert await everywhere(world) == {"primary"}
 
 
 async def test_a_restarted_edge_comes_up_as_it_was_left(world: World) -> None:

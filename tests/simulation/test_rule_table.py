@@ -16,7 +16,14 @@ from controller import registry
 from controller.configuration.kinds import Kinds
 from controller.configuration.loading import load
 from controller.core.switching.intents import HARMLESS as ASKING
-from controller.core.switching.intents import ON_ORIGIN, UNDO_ORDER, UNDONE_BY, UNDONE_ON_TARGET
+from controller.core.switching.intents import (
+    HOLDERS_UNDO_ORDER,
+    ON_ORIGIN,
+    UNDO_ORDER,
+    UNDONE_BY,
+    UNDONE_OF_HOLDER,
+    UNDONE_ON_TARGET,
+)
 from controller.core.switching.phases import BEFORE_FENCE, FOLLOWING, IDLE_BY, MOST_ATTEMPTS, VERBS
 from controller.model.faults import FaultKind
 from controller.model.groups import DriverVerb, Phase
@@ -92,7 +99,9 @@ def test_every_verb_of_a_switch_that_changes_something_is_taken_back() -> None:
     assert set(UNDONE_BY) == set(DriverVerb) - ASKING - {DriverVerb.THAW, DriverVerb.REASSERT}
     undoing = {undo for undone in UNDONE_BY.values() for undo in undone}
     assert undoing == set(UNDO_ORDER) and len(UNDO_ORDER) == len(undoing)
-    assert undoing >= UNDONE_ON_TARGET
+    assert undoing | set(UNDONE_OF_HOLDER) == set(HOLDERS_UNDO_ORDER)
+    assert len(HOLDERS_UNDO_ORDER) == len(set(HOLDERS_UNDO_ORDER))
+    assert set(HOLDERS_UNDO_ORDER) >= UNDONE_ON_TARGET
     # What was done to the one side is not taken back from the other.
     for verb, undone in UNDONE_BY.items():
         for undo in set(undone) - {DriverVerb.REDIRECT}:

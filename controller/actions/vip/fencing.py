@@ -68,12 +68,12 @@ class Fencing:
         self._look = look
 
     async def close(self, grants: Grants, side: str, epoch: int) -> Closure | None:
-        """No heartbeat of the side's is confirmed from now on. None: the grant was not its. CoordinationError as
-        `Grants`."""
+        """No heartbeat of the side's is confirmed from now on. None: the grant was not its, open or closed, and is left
+        as it is. CoordinationError as `Grants`."""
         grant, _ = await grants.read(self._group)
         if grant is not None and grant.epoch > epoch:
             raise CoordinationConflict(f"epoch {epoch} is older than the grant's {grant.epoch}")
-        if grant is None or (grant.phase is GrantPhase.HELD and grant.holder != side):
+        if grant is None or grant.holder not in ("", side):
             return None
         still = self._still(grant)
         if still is not None and grant.epoch == epoch:

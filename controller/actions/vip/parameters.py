@@ -63,6 +63,11 @@ class VipParameters(Strict):
         return 0.0 if all(side.fence is not None for side in self.sides.values()) else self.outwait
 
     @property
+    def single_holder(self) -> bool:
+        """The grant is one side's or the other's, and stays with it until that one is fenced."""
+        return True
+
+    @property
     def idle_verbs(self) -> frozenset[DriverVerb]:
         """Giving the address is one act, REDIRECT; what must stop with a side stops in its FENCE."""
         return frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE})

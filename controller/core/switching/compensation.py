@@ -12,14 +12,14 @@ from controller.core.switching import permit, readiness
 from controller.core.switching.endings import ended, stop
 from controller.core.switching.intents import (
     RECHECK,
-    UNDONE_ON_TARGET,
     begun,
     drive,
     planned,
     read_back_later,
     switch_of,
+    undone_on,
 )
-from controller.model.groups import DriverVerb, Group, Phase, Refusal, SwitchOutcome
+from controller.model.groups import DriverVerb, Group, Phase, Refusal, SwitchOutcome, Upkeep
 
 BEFORE_CONFIRMED = frozenset(
     {Phase.PRECHECKING, Phase.DRAINING, Phase.FREEZING, Phase.FENCING, Phase.CONFIRMING_FENCE}
@@ -31,7 +31,9 @@ def retreat(draft: Draft, group: Group, reason: str, refusals: tuple[Refusal, ..
     """Take back what was done, or stop where going back would help nobody."""
     switch = switch_of(group)
     if group.phase is Phase.COMPENSATING:
-        stop(draft, group, f"can't be put back: {reason}")
+        # Of an address the target has been deprived by then.
+        nobody = draft.rules(group.name).single_holder and switch.target in group.fenced
+        stop(draft, group, f"can't be put back: {reason}", last_resort=nobody)
         return
     if not _can_go_back(draft, group):
         stop(draft, group, reason, last_resort=True)
@@ -52,10 +54,10 @@ def act(draft: Draft, group: Group) -> None:
         return
     if not switch.undo:
         reason = str(dict(switch.detail).get("failure") or "")
-        ended(draft, group, SwitchOutcome.COMPENSATED, reason)
+        ended(draft, _standing_by(draft, group), SwitchOutcome.COMPENSATED, reason)
         return
     verb = switch.undo[0]
-    drive(draft, group, verb, switch.target if verb in UNDONE_ON_TARGET else switch.origin)
+    drive(draft, group, verb, undone_on(switch, verb))
 
 
 def succeeded(draft: Draft, group: Group, verb: DriverVerb) -> None:
@@ -66,6 +68,17 @@ def succeeded(draft: Draft, group: Group, verb: DriverVerb) -> None:
         group = replace(group, active=switch.origin)
     group = replace(group, switch=replace(switch, undo=switch.undo[1:]))
     act(draft, begun(draft, group, Phase.COMPENSATING))
+
+
+def _standing_by(draft: Draft, group: Group) -> Group:
+    """A target that was fenced only because it had to let go is let in again."""
+    switch = switch_of(group)
+    if not draft.rules(group.name).single_holder or switch.let_in or switch.target not in group.fenced:
+        return group
+    upkeep = Upkeep(
+        verb=DriverVerb.UNFENCE, side=switch.target, epoch=switch.epoch, by=switch.by, due=draft.at.mono
+    )
+    return replace(group, upkeep=upkeep)
 
 
 def _can_go_back(draft: Draft, group: Group) -> bool:

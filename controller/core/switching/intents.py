@@ -10,6 +10,7 @@ from controller.model.facts import FactKind
 from controller.model.groups import DriverVerb, Group, Phase, Switch, SwitchVerb
 from controller.model.health import HealthState, RungKey
 from controller.model.moments import Values
+from controller.model.policy import GroupPolicy
 
 RECHECK = 0.5
 """Seconds between two looks at whether it may act again."""
@@ -30,6 +31,9 @@ UNDONE_BY: dict[DriverVerb, tuple[DriverVerb, ...]] = {
     DriverVerb.UNFENCE: (DriverVerb.FENCE,),
 }
 
+UNDONE_OF_HOLDER = (DriverVerb.FENCE, DriverVerb.CONFIRM_FENCE)
+"""What the REDIRECT of a driver with a single holder is undone by as well: the target has it until it is fenced."""
+
 UNDO_ORDER = (
     DriverVerb.UNFENCE,
     DriverVerb.THAW,
@@ -42,7 +46,16 @@ which the edges leave the target first. Until then the target serves whom it can
 registrations): should the origin not come back, a person finds callers with one side and not with none. Only then it
 stops that, and a target that was let in for this is fenced again."""
 
-UNDONE_ON_TARGET = frozenset({DriverVerb.FREEZE, DriverVerb.FENCE})
+HOLDERS_UNDO_ORDER = (
+    DriverVerb.UNFENCE,
+    DriverVerb.THAW,
+    *UNDONE_OF_HOLDER,
+    DriverVerb.REDIRECT,
+    DriverVerb.FREEZE,
+)
+"""Of a driver with a single holder: the target is fenced once the origin is ready, and before it is given anything."""
+
+UNDONE_ON_TARGET = frozenset({DriverVerb.FREEZE, *UNDONE_OF_HOLDER})
 """The others are about the origin."""
 
 HARMLESS = frozenset({DriverVerb.PRECHECK, DriverVerb.CONFIRM_FENCE, DriverVerb.READ_BACK})
@@ -58,12 +71,29 @@ def switch_of(group: Group) -> Switch:
     return group.switch
 
 
+def way_back(undo: tuple[DriverVerb, ...], verb: DriverVerb, rules: GroupPolicy) -> tuple[DriverVerb, ...]:
+    """`undo`, and what takes this verb back too, in the order in which it is done."""
+    wanted = {*undo, *UNDONE_BY.get(verb, ())} - rules.idle_verbs
+    if rules.single_holder and verb is DriverVerb.REDIRECT:
+        wanted.update(UNDONE_OF_HOLDER)
+    order = HOLDERS_UNDO_ORDER if rules.single_holder else UNDO_ORDER
+    return tuple(back for back in order if back in wanted)
+
+
+def undone_on(switch: Switch, verb: DriverVerb) -> str:
+    """The side that a verb of the way back is about."""
+    return switch.target if verb in UNDONE_ON_TARGET else switch.origin
+
+
 def begun(draft: Draft, group: Group, phase: Phase) -> Group:
     """Record that the phase begins. Confirming a fence belongs to the attempt that commanded it."""
     switch = switch_of(group)
+    confirming = phase is Phase.CONFIRMING_FENCE or (
+        phase is Phase.COMPENSATING and switch.undo[:1] == (DriverVerb.CONFIRM_FENCE,)
+    )
     switch = replace(
         switch,
-        attempt=switch.attempt if phase is Phase.CONFIRMING_FENCE else 1,
+        attempt=switch.attempt if confirming else 1,
         command="",
         verb_in_flight=None,
         resume=None,
@@ -87,13 +117,18 @@ def drive(draft: Draft, group: Group, verb: DriverVerb, side: str) -> None:
     switch, rules = switch_of(group), draft.rules(group.name)
     hasty = verb is DriverVerb.FREEZE and (group.phase is Phase.COMPENSATING or not planned(switch))
     timeout = min(rules.freeze_timeout, rules.step_timeout) if hasty else rules.step_timeout
-    undo = switch.undo
+    undo, let_in = switch.undo, switch.let_in
     if group.phase is not Phase.COMPENSATING:
-        wanted = {*undo, *UNDONE_BY.get(verb, ())} - rules.idle_verbs
-        undo = tuple(back for back in UNDO_ORDER if back in wanted)
+        undo = way_back(undo, verb, rules)
+        let_in = let_in or verb is DriverVerb.UNFENCE
     command = draft.number("CMD")
     switch = replace(
-        switch, command=command, verb_in_flight=verb, due=draft.at.mono + timeout + GRACE, undo=undo
+        switch,
+        command=command,
+        verb_in_flight=verb,
+        due=draft.at.mono + timeout + GRACE,
+        undo=undo,
+        let_in=let_in,
     )
     fenced = group.fenced
     if verb is DriverVerb.FENCE and side not in fenced:

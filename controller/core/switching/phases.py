@@ -307,8 +307,8 @@ def _resume(draft: Draft, group: Group) -> None:
 def _succeeded(draft: Draft, group: Group, verb: DriverVerb) -> None:
     switch = switch_of(group)
     if verb is DriverVerb.UNFENCE:
-        group = replace(group, fenced=tuple(side for side in group.fenced if side != switch.target))
-        act(draft, group)
+        fenced = tuple(side for side in group.fenced if side != switch.target)
+        act(draft, replace(group, fenced=fenced))
     elif group.phase is Phase.PRECHECKING:
         keys = tuple(
             item.key
@@ -347,6 +347,8 @@ def _failed(draft: Draft, group: Group, message: str) -> None:
     if switch.attempt < MOST_ATTEMPTS.get(group.phase, 1) and not _may_be_left(group):
         if group.phase is Phase.CONFIRMING_FENCE:
             group = replace(group, phase=Phase.FENCING)
+        elif group.phase is Phase.COMPENSATING and switch.undo[:1] == (DriverVerb.CONFIRM_FENCE,):
+            group = replace(group, switch=replace(switch, undo=(DriverVerb.FENCE, *switch.undo)))
         _again(draft, group, FIRST_PAUSE * 2 ** (switch.attempt - 1), attempt=switch.attempt + 1)
     else:
         _give_up(draft, group, message)

@@ -196,7 +196,7 @@ def kept(draft: Draft, group: Group, event: ActionFinished) -> None:
     upkeep = group.upkeep
     if upkeep is None:
         return
-    succeeded = event.status is ActionStatus.SUCCEEDED
+    succeeded, refused = (event.status is one for one in (ActionStatus.SUCCEEDED, ActionStatus.REFUSED))
     data: Values = (
         ("verb", str(upkeep.verb)),
         ("side", upkeep.side),
@@ -213,6 +213,12 @@ def kept(draft: Draft, group: Group, event: ActionFinished) -> None:
                 group, upkeep=_admitting(draft, group, upkeep), drifted_edges=(), next_read=draft.at.mono
             )
             draft.change(FactKind.EDGE_REASSERTED, done, data)
+        case DriverVerb.REASSERT if refused and upkeep.by and draft.rules(group.name).single_holder:
+            # What one side holds is not taken from it by settling on the other: a person is asked again.
+            settled = replace(
+                group, phase=Phase.NEEDS_PERSON, last_outcome=SwitchOutcome.NEEDS_PERSON, upkeep=None
+            )
+            draft.change(kind, settled, data)
         case DriverVerb.REASSERT:
             draft.change(kind, replace(group, upkeep=again), data)
         case DriverVerb.CONFIRM_FENCE if succeeded:

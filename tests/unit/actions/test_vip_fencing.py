@@ -147,6 +147,20 @@ def test_it_is_waited_out_from_the_close_when_a_later_heartbeat_was_not_heard() 
     in_virtual_time(work)
 
 
+def test_a_closed_grant_is_not_closed_anew_for_another_side() -> None:
+    """Its agent would take that for a command to stop, when it was only just let back in."""
+
+    async def work(loop: VirtualLoop) -> None:
+        world = World(loop)
+        await world.hold()
+        await world.fencing.close(world.grants, "primary", 2)
+        before = world.store.grants[GROUP]
+        assert await world.fencing.close(world.grants, "backup", 3) is None
+        assert world.store.grants[GROUP] == before
+
+    in_virtual_time(work)
+
+
 def test_closing_again_waits_no_longer_and_after_a_new_hold_it_does() -> None:
     async def work(loop: VirtualLoop) -> None:
         world = World(loop)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from immutables import Map
 
+from controller.core.switching.phases import MOST_ATTEMPTS
 from controller.model.calls import CallSample
 from controller.model.commands import Command, Drive, RunLadder
 from controller.model.events import (
@@ -16,6 +17,7 @@ from controller.model.events import (
     OperatorReleasedGroup,
     OperatorReleasedHold,
     OperatorTickedReadiness,
+    PageWanted,
     RunWanted,
     TimerFired,
 )
@@ -323,6 +325,96 @@ def test_a_planned_switch_that_is_not_verified_goes_back_to_the_healthy_side() -
     assert rig.edges.frozen == {"backup"}, "what it was promoted to it stops again"
     assert [edge.active for edge in rig.edges.edges.values()] == [{"primary"}, {"primary"}]
     assert rig.edges.fenced == set()
+
+
+def test_a_group_that_could_not_be_armed_any_more_is_disarmed_and_the_on_call_hears_it(rig: Rig) -> None:
+    """Armed by another version, or under another configuration: never refused without a word."""
+    rig.lease(True)
+    assert rig.group.armed is not None and not rig.facts
+    strict = replace(rig.policy.groups[GROUP], rto=1.0)
+    rig.policy = replace(rig.policy, groups=rig.policy.groups.set(GROUP, strict))
+    rig.send(wanted())
+    assert Refusal.OVER_RTO in rig.ended[-1].refusals
+    for _ in range(2):
+        rig.lease(True)
+    assert rig.group.armed is None
+    assert rig.kinds().count(FactKind.GROUP_DISARMED) == 1
+    (page,) = [event for event in rig.events if isinstance(event, PageWanted)]
+    assert page.by == GROUP and "over its RTO of 1 s" in page.need_en and "1 秒" in page.need_zh
+
+
+def test_a_switch_under_way_is_finished_before_its_group_is_disarmed(rig: Rig) -> None:
+    rig.send(wanted())
+    strict = replace(rig.policy.groups[GROUP], rto=1.0)
+    rig.policy = replace(rig.policy, groups=rig.policy.groups.set(GROUP, strict))
+    rig.lease(True)
+    finish(rig)
+    assert rig.group.last_outcome is SwitchOutcome.VERIFIED and rig.group.armed is not None
+    rig.lease(True)
+    assert rig.group.armed is None
+
+
+def unverified_address() -> Rig:
+    """A planned switch of an address, whose target answers the full test and none of the calls after it."""
+    idle = frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE})
+    rules = policy(single_holder=True, idle_verbs=idle)
+    rig = Rig(rules, permitted(rules, faulty=False))
+    rig.edges.single = True
+    results = iter([True, False, False, False])
+    rig.call = lambda: (good_call("backup")._replace(key=RungKey("backup", "call"), up=next(results)),)
+    rig.send(requested(SwitchVerb.SWITCHOVER))
+    return rig
+
+
+def test_an_address_goes_back_once_its_holder_is_fenced_who_then_stands_by() -> None:
+    rig = unverified_address()
+    finish(rig)
+    assert rig.group.last_outcome is SwitchOutcome.COMPENSATED
+    assert rig.group.active == "primary"
+    driven = [command for command in rig.commands if isinstance(command, Drive)]
+    own = [(str(drive.verb), drive.side) for drive in driven if not drive.id.startswith("READ-")]
+    assert own[-5:] == [
+        ("unfence", "primary"),
+        ("fence", "backup"),
+        ("confirm_fence", "backup"),
+        ("redirect", "primary"),
+        ("unfence", "backup"),
+    ]
+    assert [edge.active for edge in rig.edges.edges.values()] == [{"primary"}, {"primary"}]
+    assert rig.edges.fenced == set() and rig.group.fenced == ()
+
+
+def test_an_address_whose_holder_is_not_confirmed_fenced_goes_to_nobody_and_people_are_asked() -> None:
+    rig = unverified_address()
+    rig.mishap = lambda command: (
+        Mishap.FAILS
+        if isinstance(command, Drive) and (command.verb, command.side) == (DriverVerb.CONFIRM_FENCE, "backup")
+        else Mishap.NONE
+    )
+    finish(rig)
+    assert rig.group.last_outcome is SwitchOutcome.NEEDS_PERSON
+    assert rig.verbs.count("confirm_fence") == 1 + MOST_ATTEMPTS[Phase.COMPENSATING]
+    assert rig.verbs.count("fence") == rig.verbs.count("confirm_fence"), "each attempt fences anew"
+    assert rig.verbs.count("redirect") == 1, "there, and never back"
+    assert rig.edges.holder == "backup"
+    assert [event.runbook for event in rig.events if isinstance(event, RunWanted)] == ["both-sides-down"]
+
+
+@pytest.mark.parametrize("mishap", [Mishap.FAILS, Mishap.REFUSED, Mishap.LOST_BEFORE])
+def test_a_side_that_was_fenced_before_stays_so_when_it_could_not_be_let_in(mishap: Mishap) -> None:
+    rules = policy(single_holder=True, idle_verbs=frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE}))
+    rig = Rig(rules, with_group(permitted(rules, faulty=False), fenced=("backup",)))
+    rig.edges.single = True
+    rig.edges.fenced.add("backup")
+    rig.mishap = lambda command: (
+        mishap if isinstance(command, Drive) and command.verb is DriverVerb.UNFENCE else Mishap.NONE
+    )
+    rig.send(requested(SwitchVerb.FORCE, "backup", *Refusal))
+    finish(rig)
+    assert rig.group.phase in (Phase.IDLE, Phase.NEEDS_PERSON)
+    rig.mishap = lambda command: Mishap.NONE
+    finish(rig)
+    assert "backup" in rig.group.fenced and "backup" in rig.edges.fenced
 
 
 @pytest.mark.parametrize("mishap", [Mishap.FAILS, Mishap.LOST_BEFORE])

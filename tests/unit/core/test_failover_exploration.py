@@ -22,13 +22,14 @@ from tests.builders.driving import EdgeModel, Edges, Mishap
 from tests.builders.platform import GROUP, START, permitted, policy
 from tests.builders.switching import AT_REST, SILENT, Rig, requested, wanted
 
-CRASH, LEASE_LOST, GAP, HOLD, EDGE_AWAY, UNVERIFIED = (
+CRASH, LEASE_LOST, GAP, HOLD, EDGE_AWAY, UNVERIFIED, UNSERVED = (
     "crash",
     "lease",
     "gap",
     "hold",
     "edge away",
     "unverified",
+    "unserved",
 )
 TROUBLES = (
     Mishap.FAILS,
@@ -42,6 +43,7 @@ TROUBLES = (
     HOLD,
     EDGE_AWAY,
     UNVERIFIED,
+    UNSERVED,
 )
 ORDERS = {
     "failover": lambda: wanted(),
@@ -50,9 +52,19 @@ ORDERS = {
 }
 
 
-def begin(order: str) -> Rig:
-    rules = policy(drain_deadline=3.0)
+SINGLE = {
+    "single_holder": True,
+    "idle_verbs": frozenset({DriverVerb.FREEZE, DriverVerb.PROMOTE}),
+}
+"""A group whose driver gives an address, which one side holds or the other."""
+
+EITHER = pytest.mark.parametrize("single", [False, True], ids=["", "single"])
+
+
+def begin(order: str, single: bool = False) -> Rig:
+    rules = policy(drain_deadline=3.0, **(SINGLE if single else {}))
     rig = Rig(rules, permitted(rules, faulty=order != "switchover"))
+    rig.edges.single = single
     rig.edges.calls["primary"] = 2
     rig.send(ORDERS[order]())
     assert rig.group.switch is not None
@@ -94,6 +106,8 @@ def trouble(rig: Rig, kind: str | Mishap) -> None:
             if rig.waiting:
                 rig.answer()
             rig.call = served
+        case "unserved":
+            rig.call = tuple  # from now on
 
 
 def proceed(rig: Rig, steps: int) -> None:
@@ -117,10 +131,7 @@ def settle(rig: Rig) -> None:
     if rig.group.last_outcome is SwitchOutcome.VERIFIED:
         assert rig.group.active == "backup"
     if rig.group.phase is Phase.NEEDS_PERSON:
-        side = rig.group.active
-        rig.send(OperatorReleasedGroup(at=START, group=GROUP, active=side, by="ann", reason="looked at"))
-        rig.run()
-        assert rig.group.phase is Phase.IDLE
+        settled_by_a_person(rig)
     for _ in range(80):
         while rig.waiting:
             rig.answer()
@@ -135,13 +146,25 @@ def settle(rig: Rig) -> None:
     assert rig.broken == []
 
 
+def settled_by_a_person(rig: Rig) -> None:
+    """An address stays with its holder: whoever settles on the other side is asked again."""
+    for side in (rig.group.active, "backup" if rig.group.active == "primary" else "primary"):
+        rig.send(OperatorReleasedGroup(at=START, group=GROUP, active=side, by="ann", reason="looked at"))
+        rig.run()
+        assert rig.group.phase is Phase.IDLE or rig.edges.single
+        if rig.group.phase is Phase.IDLE:
+            return
+    raise AssertionError("neither side can be settled on")
+
+
 LENGTH = {"failover": 6, "switchover": 12, "force": 6}
 
 
+@EITHER
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_single_trouble_at_every_moment(order: str) -> None:
+def test_every_single_trouble_at_every_moment(order: str, single: bool) -> None:
     for after, kind in itertools.product(range(LENGTH[order] + 1), TROUBLES):
-        rig = begin(order)
+        rig = begin(order, single)
         proceed(rig, after)
         trouble(rig, kind)
         try:
@@ -150,12 +173,13 @@ def test_every_single_trouble_at_every_moment(order: str) -> None:
             raise AssertionError(f"{kind} after {after} steps of a {order}: {error}") from error
 
 
+@EITHER
 @pytest.mark.parametrize("order", ["failover", "switchover"])
 @pytest.mark.parametrize("first", TROUBLES)
-def test_every_pair_of_troubles(order: str, first: str) -> None:
+def test_every_pair_of_troubles(order: str, first: str, single: bool) -> None:
     moments = range(0, LENGTH[order], 2 if order == "switchover" else 1)
     for after, between, second in itertools.product(moments, (0, 2), TROUBLES):
-        rig = begin(order)
+        rig = begin(order, single)
         proceed(rig, after)
         trouble(rig, first)
         proceed(rig, between)
@@ -170,10 +194,11 @@ def test_every_pair_of_troubles(order: str, first: str) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(
     order=st.sampled_from(sorted(ORDERS)),
+    single=st.booleans(),
     troubles=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(TROUBLES)), max_size=14),
 )
-def test_any_series_of_troubles(order: str, troubles: list[tuple[int, str]]) -> None:
-    rig = begin(order)
+def test_any_series_of_troubles(order: str, single: bool, troubles: list[tuple[int, str]]) -> None:
+    rig = begin(order, single)
     for steps, kind in troubles:
         proceed(rig, steps)
         trouble(rig, kind)
@@ -185,11 +210,12 @@ def test_any_series_of_troubles(order: str, troubles: list[tuple[int, str]]) -> 
 @pytest.mark.parametrize(
     "kind", [Mishap.FAILS, Mishap.REFUSED, Mishap.LOST_BEFORE, Mishap.LOST_AFTER, SILENT]
 )
+@EITHER
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_verb_that_never_works_ends_in_a_bounded_number_of_attempts(
-    verb: DriverVerb, kind: Mishap | str, order: str
+    verb: DriverVerb, kind: Mishap | str, order: str, single: bool
 ) -> None:
-    rig = begin(order)
+    rig = begin(order, single)
 
     def always(command: Command) -> Mishap | str:
         mine = isinstance(command, Drive) and command.verb is verb and not command.id.startswith("READ-")
