@@ -23,6 +23,7 @@ def test_never_two_gates_open() -> None:
     assert proofs["agent"] > SEEDS and proofs["time"] > SEEDS / 2, proofs
     assert acts["raised"] > SEEDS and acts["given back"] > SEEDS and acts["taken over"] > SEEDS / 2, acts
     assert acts["kept"] > 2 * SEEDS, acts
+    assert acts["at first try"] > SEEDS and acts["read anew"] > SEEDS / 2, acts
 
 
 def test_an_undisturbed_holder_holds_throughout() -> None:
