@@ -6,6 +6,9 @@ A beat makes no fact and costs the same whatever is watched.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+
+from immutables import Map
 
 from controller.core.diagnosis import traffic
 from controller.core.diagnosis.vantages import (
@@ -91,12 +94,27 @@ def wake_at(state: State, policy: Policy) -> float | None:
     return min(deadlines, default=None)
 
 
+@lru_cache(maxsize=1024)
+def _said(words: Map[str, HealthState], vantage: str, word: HealthState) -> Map[str, HealthState]:
+    """One for all rungs of which the same is said, as of most of ten thousand."""
+    return words.set(vantage, word)
+
+
+def _known(policy: Policy, key: RungKey) -> RungKey:
+    """In the policy's own words: those of each event are copies, which would stay as long as the state."""
+    component = policy.components.get(key.component)
+    rung = None if component is None else component.rung(key.rung)
+    return key if component is None or rung is None else RungKey(component.name, rung.name)
+
+
 def _health(state: State, event: HealthChanged, policy: Policy) -> Decision:
     state = _seen(state, event.vantage, event.at.mono)
     layout = topology(policy)
     key, component = event.key, event.key.component
     before = state.rungs.get(key, _UNSEEN)
-    by_vantage = before.by_vantage.set(event.vantage, event.current)
+    if before is _UNSEEN:
+        key = _known(policy, key)
+    by_vantage = _said(before.by_vantage, event.vantage, event.current)
     word = verdict(state, by_vantage, layout.quorum.get(component, 1), layout.biases.get(component, UNBIASED))
     first_bad = 0.0
     if word is not HealthState.UP:
