@@ -49,6 +49,26 @@ def default_argv(fd: int) -> Sequence[str]:
     return (sys.executable, "-m", "controller", "prober", "--fd", str(fd))
 
 
+class _Assignment:
+    """Targets in columns, for the next child: as so many tuples they would occupy six times as much, all the time."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._components = tuple(target.key.component for target in targets)
+        self._names = tuple(target.key.rung for target in targets)
+        self._rungs = tuple(target.rung for target in targets)
+
+    def __len__(self) -> int:
+        return len(self._rungs)
+
+    def part(self, start: int) -> tuple[Target, ...]:
+        """At most `CHUNK` from there on."""
+        end = start + CHUNK
+        columns = zip(
+            self._components[start:end], self._names[start:end], self._rungs[start:end], strict=True
+        )
+        return tuple(Target(RungKey(component, name), rung) for component, name, rung in columns)
+
+
 @dataclass(slots=True)
 class _Ladder:
     keys: tuple[RungKey, ...]
@@ -84,7 +104,7 @@ class ProcessProber:
         self._silent_after = silent_after
         self._restart_after = restart_after
         self._outbox = Outbox()
-        self._targets: tuple[Target, ...] | None = None
+        self._assignment: _Assignment | None = None
         self._generation = 0
         self._assigning = asyncio.Lock()
         self._ladders: dict[str, _Ladder] = {}
@@ -106,7 +126,7 @@ class ProcessProber:
         self._supervisor = asyncio.create_task(self._supervise(child))
 
     async def assign(self, targets: Sequence[Target]) -> None:
-        self._targets = tuple(targets)
+        self._assignment = _Assignment(targets)
         self._generation += 1
         if self._child is not None:
             await self._send_assignment(self._child)
@@ -269,12 +289,12 @@ class ProcessProber:
     async def _send_assignment(self, child: _Child) -> None:
         """All targets, in pieces, unless this child has them already."""
         async with self._assigning:
-            if self._targets is None or child.generation == self._generation:
+            if self._assignment is None or child.generation == self._generation:
                 return
-            generation, targets = self._generation, self._targets
-            starts = range(0, max(1, len(targets)), CHUNK)
+            generation, assignment = self._generation, self._assignment
+            starts = range(0, max(1, len(assignment)), CHUNK)
             for start in starts:
-                part = frames.AssignPart(generation, targets[start : start + CHUNK], start == starts[-1])
+                part = frames.AssignPart(generation, assignment.part(start), start == starts[-1])
                 try:
                     child.writer.write(frames.encode(part))
                     await child.writer.drain()
