@@ -158,6 +158,10 @@ class AddressWorld:
         agent = self._agents[edge].agent
         await agent.release(GROUP, agent.memory.of(GROUP).epoch, stop=False)
 
+    def lose_store(self) -> None:
+        for member in self._etcd.members:
+            member.kill()
+
     async def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()

@@ -210,11 +210,14 @@ class Vip:
         asking = asyncio.create_task(
             self._agents[grant.holder].ask("hold", self.group.name, grant.epoch, within=left, timeout=left)
         )
+        # Of a side that let go meanwhile one heartbeat of before may still arrive.
+        heard = grants.last_heard(self.group.name)
+        before = max(grant.revision, 0 if heard is None else heard.revision)
         first = 0
         try:
             while not asking.done():
                 heard = grants.last_heard(self.group.name)
-                if heard is not None and heard.epoch == grant.epoch and heard.revision > grant.revision:
+                if heard is not None and heard.epoch == grant.epoch and heard.revision > before:
                     # The one after the first is written once the gate was extended on the first.
                     first = first or heard.revision
                     if heard.revision > first:
@@ -258,7 +261,11 @@ class Vip:
         lacks += self._lacks(statuses)
         holder = self._holder(grant, beat)
         held = grant is not None and grant.phase is GrantPhase.HELD
-        drifted = [name for name, status in statuses.items() if self._drifted(name, status, grant, command)]
+        drifted = [
+            name
+            for name, status in statuses.items()
+            if _drifted(name == command.side, status, grant, readable=readable)
+        ]
         if readable and (not held or grant is None or grant.holder != command.side):
             drifted = sorted({*drifted, command.side})
         epochs = [_number(status, "epoch") for status in statuses.values()]
@@ -294,12 +301,6 @@ class Vip:
             and self._now() - heard.received < self.parameters.outwait
         )
         return grant.holder if alive else NOBODY
-
-    def _drifted(self, name: str, status: Mapping[str, Any], grant: Grant | None, command: Drive) -> bool:
-        holds = status.get("standing") == HOLDING
-        if name != command.side:
-            return holds
-        return not holds or grant is None or status.get("held_epoch") != grant.epoch
 
     async def _statuses(self) -> dict[str, Mapping[str, Any]]:
         """Of the agents that answer with something that can be used."""
@@ -359,6 +360,14 @@ def mismatches(group: GroupPolicy, parameters: VipParameters) -> list[Problem]:
             )
         )
     return problems
+
+
+def _drifted(active: bool, status: Mapping[str, Any], grant: Grant | None, *, readable: bool) -> bool:
+    """Whether a side does not do as it should. What can't be read is unknown, and no reason to do anything."""
+    holds = status.get("standing") == HOLDING
+    if not active:
+        return holds
+    return not holds or (readable and (grant is None or status.get("held_epoch") != grant.epoch))
 
 
 def _number(status: Mapping[str, Any], name: str) -> int:
