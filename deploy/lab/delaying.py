@@ -79,8 +79,8 @@ def _pass_on(tap: int, host: socket.socket) -> None:
     for _ in range(MOST_AT_ONCE):
         try:
             frame, source = host.recvfrom(LARGEST)
-        except (BlockingIOError, OSError):
-            return
+        except OSError:
+            return  # nothing more, or the port is down
         if source[2] == PACKET_OUTGOING:
             continue
         try:
