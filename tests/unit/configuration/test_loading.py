@@ -15,6 +15,8 @@ from controller.model.errors import ConfigurationError
 from controller.model.faults import EvidenceKind, FaultKind, Impact, Severity, Urgency, Verdict
 from controller.model.health import Hysteresis, RungKey
 from controller.model.policy import ComponentKind, Profile
+from controller.registry import PROBES
+from controller.registry import load as registered
 from tests.builders.adapters import Webhook, kinds
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "configuration"
@@ -59,6 +61,29 @@ def test_the_small_platform(loaded: Loader) -> None:
     assert policy.people["li"].channels[0].parameters == Webhook.Parameters(url="https://example.org/")
     assert policy.escalation is not None and policy.escalation.severities == {Severity.SEV1, Severity.SEV2}
     assert set(policy.runbooks) == {"failover", "both-sides-down", "repair-in-place"}
+
+
+def test_members_of_a_fleet_share_what_is_the_same_and_only_that(loaded: Loader) -> None:
+    policy = loaded(
+        """
+fleets:
+  phones:
+    kind: phone
+    count: 2
+    rungs: [{name: sip, probe: sip_options, with: {uri: "sip:phone-${n}@192.0.2.9"}}]
+"""
+    ).policy
+    one, two = (policy.components[name].ladder[0] for name in ("phones-1", "phones-2"))
+    assert (one.parameters.uri, two.parameters.uri) == ("sip:phone-1@192.0.2.9", "sip:phone-2@192.0.2.9")
+    assert one.parameters.model_fields_set is two.parameters.model_fields_set
+    assert one.parameters.model_fields_set == {"uri"}
+    assert one.hysteresis is two.hysteresis
+
+
+@pytest.mark.parametrize("kind", sorted(PROBES))
+def test_no_parameters_of_a_probe_change_once_they_are_made(kind: str) -> None:
+    """Members of a fleet share parts of theirs."""
+    assert registered("probe", kind).Parameters.model_config.get("frozen") is True
 
 
 @pytest.mark.parametrize(
