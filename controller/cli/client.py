@@ -136,4 +136,8 @@ def _failed(status: int, text: str) -> CallFailed:
         return CallFailed(Text(zh=f"请求有误：{detail}", en=detail), Exit.USAGE)
     if status == 503:
         return CallFailed(Text(zh=f"未能记录，因此没有执行：{detail}", en=detail), Exit.PROBLEM)
+    if status == 504:
+        return CallFailed(
+            Text(zh=f"是否已执行未知，请先查看 status 与 timeline：{detail}", en=detail), Exit.PROBLEM
+        )
     return CallFailed(detail, Exit.PROBLEM)

@@ -16,7 +16,13 @@ from controller.engine.inbox import Inbox, Waiting, failover_relevant
 from controller.engine.recovery import restore, succeeded, succession
 from controller.engine.replication import Replica
 from controller.model.commands import Command, Drive, RunLadder
-from controller.model.errors import ChainBroken, CoordinationError, StoreError
+from controller.model.errors import (
+    ChainBroken,
+    CoordinationError,
+    CoordinationUnknown,
+    StoreError,
+    StoreUnknown,
+)
 from controller.model.events import (
     Event,
     LeadershipTaken,
@@ -38,6 +44,9 @@ TURNS_TO_LEAVE = 4
 
 JOURNAL_RETRY = 0.5
 """Seconds between attempts while the journal can't be written."""
+
+
+UNPROVED = "not done: it can't be proved at this moment that this node leads; try again in a second"
 
 
 @dataclass(slots=True)
@@ -166,6 +175,10 @@ class Engine:
         replies: list[tuple[asyncio.Future[tuple[Fact, ...]], tuple[Fact, ...]]] = []
         while (waiting := turn.next(state)) is not None:
             event = waiting.event
+            if waiting.reply is not None and self._unproved(state):
+                if not waiting.reply.done():
+                    waiting.reply.set_exception(StoreError(UNPROVED))
+                continue
             if isinstance(event, LeadershipTaken):
                 event = replace(event, aggregates=succession(state, event.aggregates, self.policy))
                 state = succeeded(state, event.aggregates, self.policy, event.at)
@@ -212,13 +225,23 @@ class Engine:
             if refusal is None:
                 reply.set_result(facts)
             else:
-                reply.set_exception(StoreError(f"not done, leadership can't be proved: {refusal}"))
+                reply.set_exception(_unanswered(refusal))
         if refusal is not None:
             self._resign(str(refusal))
         if entries:
             for listener in tuple(self._subscribers):
                 listener(entries)
         self._arm(wake_at(state, self.policy))
+
+    def _unproved(self, state: State) -> bool:
+        """One of several nodes leads but can't prove it: what a person asks for now might be written all the same, once
+        the store answers again, after it was called not done."""
+        deadline = state.lease_deadline
+        return (
+            self._replica is not None
+            and not state.following
+            and (deadline is None or self._clock.now().mono >= deadline)
+        )
 
     async def _coordinated(
         self,
@@ -309,6 +332,12 @@ class Engine:
         self._timer = None
         at = self._clock.now()
         self.submit(TimerFired(at=at, gap=max(0.0, at.mono - self._timer_due)))
+
+
+def _unanswered(refusal: CoordinationError) -> StoreError:
+    if isinstance(refusal, CoordinationUnknown):
+        return StoreUnknown(f"it may have been recorded or not: {refusal}")
+    return StoreError(f"not done, leadership can't be proved: {refusal}")
 
 
 def _changes(command: Command) -> bool:

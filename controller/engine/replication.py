@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from controller.model.encoding import decode_aggregate, shared_aggregate
-from controller.model.errors import CoordinationError, CoordinationUnknown
+from controller.model.errors import CoordinationError, CoordinationForeign, CoordinationUnknown
 from controller.model.facts import Aggregate, Fact, aggregate_key, retired
 from controller.ports import Register
 
@@ -78,7 +78,7 @@ class Replica:
 
     async def settle(self) -> None:
         """Until the store has everything that is pending. Raises CoordinationConflict when another node leads or wrote,
-        CoordinationError when that can't be told: then nothing may leave."""
+        CoordinationUnknown when the store may have it all the same, else CoordinationError: then nothing may leave."""
         async with self._writing:
             while self._pending:
                 await self._write(self._pending)
@@ -103,8 +103,8 @@ class Replica:
         try:
             try:
                 revision = await self._register.write(changes, expected)
-            except CoordinationUnknown:
-                revision = await self._read_back(changes, expected)
+            except CoordinationUnknown as error:
+                revision = await self._read_back(changes, expected, error)
         except CoordinationError:
             for key, text in texts.items():
                 waiting.setdefault(key, text)
@@ -118,9 +118,16 @@ class Replica:
                 self._revisions[key] = revision
                 self._held[key] = text
 
-    async def _read_back(self, changes: dict[str, bytes | None], expected: dict[str, int]) -> int:
+    async def _read_back(
+        self, changes: dict[str, bytes | None], expected: dict[str, int], lost: CoordinationUnknown
+    ) -> int:
         """The answer to a write was lost: it is looked at whether it took effect, and only if not it is made again."""
-        found = await self._register.read()
+        try:
+            found = await self._register.read()
+        except CoordinationForeign:
+            raise
+        except CoordinationError as error:
+            raise CoordinationUnknown(f"{lost}; nor can it be read back: {error}") from error
         applied = {
             key: (found[key].value if key in found else None) == value
             and (found[key].revision if key in found else 0) != expected[key]

@@ -9,6 +9,7 @@ ThirdRingError
 ├── NotificationError       a page could not be handed over (temporary or permanent)
 ├── StoreError              a journal, archive or coordination store failed
 │   ├── ChainBroken         the journal's hash chain does not hold
+│   ├── StoreUnknown        whether what a person asked for took effect can't be told: look before it is asked again
 │   └── StoreFull           no room to record: nothing disruptive may start
 ├── CoordinationError       the coordination store can't be used, or its word can't be trusted
 │   ├── CoordinationConflict    another node leads, or wrote first; nothing was changed
@@ -93,6 +94,10 @@ class StoreError(ThirdRingError):
 
 class ChainBroken(StoreError):
     pass
+
+
+class StoreUnknown(StoreError):
+    """Whether what a person asked for took effect can't be told."""
 
 
 class StoreFull(StoreError):

@@ -195,6 +195,7 @@ async def as_pages(request: web.Request, handler: Handler) -> web.StreamResponse
     if response.status == 409:
         heading, lines = page.word("refused"), [page.refusal(reason) for reason in problem.get("reasons", ())]
     else:
-        key = {403: "not_allowed", 404: "not_found", 503: "not_recorded"}.get(response.status, "went_wrong")
+        keys = {403: "not_allowed", 404: "not_found", 503: "not_recorded", 504: "outcome_unknown"}
+        key = keys.get(response.status, "went_wrong")
         heading, lines = page.word(key), [str(problem.get("detail") or problem.get("title") or "")]
     return page.render("message.html", code=response.status, heading=heading, lines=lines)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from controller.model.errors import RequestRefused, StoreError
+from controller.model.errors import RequestRefused, StoreError, StoreUnknown
 from controller.model.words import MISSING
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return problem(400, "Bad request", detail=str(error))
     except RequestRefused as error:
         return problem(409, "Refused", reasons=list(error.reasons), detail=str(error))
+    except StoreUnknown as error:
+        return problem(504, "Whether it was done is unknown", detail=str(error))
     except StoreError as error:
         return problem(503, "Not recorded, so not done", detail=str(error))
     except Exception:

@@ -109,6 +109,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "not_leader": ("非主控", "not leader"),
     "led_by": ("主控节点", "led by"),
     "not_recorded": ("未能记录，因此没有执行", "Not recorded, so not done"),
+    "outcome_unknown": ("是否已执行未知：请先查看，再决定是否重做", "Whether it was done is unknown: look before you repeat it"),
     "note": ("备注", "Note"),
     "note_add": ("记一笔", "Add"),
     "note_placeholder": ("看到什么、做了什么", "What you see, what you did"),

@@ -17,6 +17,7 @@ class Trouble(StrEnum):
     DOWN = "down"  # refused, nothing happened
     LOST = "lost"  # applied, and the answer was lost
     UNSENT = "unsent"  # not applied, and that can't be told
+    VANISHED = "vanished"  # applied, the answer was lost, and from then on nothing is answered
 
 
 @dataclass
@@ -121,7 +122,8 @@ class StoreRegister:
                 store.records.pop(key, None)
             else:
                 store.records[key] = Record(value, store.revision)
-        if trouble is Trouble.LOST:
+        if trouble in (Trouble.LOST, Trouble.VANISHED):
+            store.down = trouble is Trouble.VANISHED
             raise CoordinationUnknown("no answer")
         return store.revision
 

@@ -171,6 +171,11 @@ def pair(tmp_path: Path, etcd: Etcd, target: socket.socket) -> Iterator[tuple[Co
             controller.kill()
 
 
+def says_it_does_not_lead(controller: Controller) -> bool:
+    status = controller.status()
+    return status is not None and not status["leader"]
+
+
 def taken(controller: Controller, reason: str) -> bool:
     try:
         controller.hold(reason)
@@ -228,8 +233,9 @@ def test_without_etcd_nobody_leads_and_nothing_is_lost(
     first.hold("before")
     for member in etcd.members:
         member.signal(signal.SIGSTOP)
-    until(lambda: not first.leads and not second.leads, "nobody to lead", 10)
-    assert not taken(first, "nobody took this")
+    until(lambda: all(says_it_does_not_lead(each) for each in pair), "nobody to lead", 10)
+    with pytest.raises(CallFailed, match="not done"):
+        first.hold("nobody took this")
     for member in etcd.members:
         member.signal(signal.SIGCONT)
     until(lambda: first.leads or second.leads, "one to lead again", 15)

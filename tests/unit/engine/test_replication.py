@@ -20,7 +20,7 @@ from controller.engine.loop import Engine
 from controller.engine.recovery import durable
 from controller.engine.replication import Replica
 from controller.leases.local import LocalLease
-from controller.model.errors import CoordinationConflict, CoordinationError, StoreError
+from controller.model.errors import CoordinationConflict, CoordinationError, StoreError, StoreUnknown
 from controller.model.events import DrillRequested, HealthChanged, OperatorPlacedHold
 from controller.model.facts import Fact, FactKind, Gone
 from controller.model.groups import Group, Hold
@@ -266,6 +266,39 @@ async def test_a_store_that_is_gone_stops_what_changes_anything(
     assert not first.action.seen
     store.down = False
     await until(lambda: not first.following or not nodes[1].following)
+
+
+async def test_what_may_have_been_written_is_never_called_not_done(
+    nodes: tuple[Node, Node], store: Store
+) -> None:
+    first, second = nodes
+    store.troubles.append(Trouble.VANISHED)
+    with pytest.raises(StoreUnknown):
+        await first.engine.ask(first.hold())
+    store.down = False
+    await until(lambda: not first.following or not second.following)
+    leader = second if first.following else first
+    assert "calls" in leader.engine.snapshot.state.holds
+
+
+async def test_what_a_person_asks_for_is_not_even_tried_while_nothing_proves_who_leads(
+    nodes: tuple[Node, Node], store: Store
+) -> None:
+    """The store would carry it out as soon as it answers again, for the lead was not lost."""
+    first, second = nodes
+    store.down = True
+    await until(lambda: first.engine.snapshot.state.lease_deadline is None)
+    assert not first.following
+    writes = first.register.writes
+    with pytest.raises(StoreError, match="not done") as caught:
+        await first.engine.ask(first.hold())
+    assert not isinstance(caught.value, StoreUnknown)
+    assert first.register.writes == writes
+    store.down = False
+    await until(lambda: not first.following or not second.following)
+    leader = second if first.following else first
+    assert not leader.engine.snapshot.state.holds
+    assert FactKind.HOLD_PLACED not in first.kinds
 
 
 async def test_a_command_leaves_only_when_the_store_has_its_intent(
