@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from controller.app import precedence
 from controller.app.controller import Controller
 from controller.configuration.settings import Settings
 
@@ -29,6 +30,12 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
     _set_memory_aside()
     gc.set_threshold(*COLLECTING)
     sys.setswitchinterval(GIVING_WAY)
+    if settings.node.realtime:
+        precedence.take()
+
+    def started(address: str) -> None:
+        precedence.keep()
+        ready(address)
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -36,7 +43,7 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         loop.call_later(WARM, _set_memory_aside)
-        await Controller(settings).run(ready, stop)
+        await Controller(settings).run(started, stop)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

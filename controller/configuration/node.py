@@ -76,7 +76,7 @@ class CoordinationSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSettings:
-    """`data` is an absolute directory. `control` is the Unix socket the command line talks to. `archive` is an
+    """`realtime`: before whatever else the machine does, where that is permitted. `data` is an absolute directory. `control` is the Unix socket the command line talks to. `archive` is an
     SQLAlchemy URL. `actions`: kind -> the adapter's own validated settings, for every registered action."""
 
     name: str
@@ -85,6 +85,7 @@ class NodeSettings:
     archive: str
     failure_domain: str = ""
     probers: int = 1
+    realtime: bool = True
     language: str = "zh"
     coordination: CoordinationSettings = CoordinationSettings()
     http: HttpSettings = HttpSettings()
@@ -137,6 +138,7 @@ class NodeEntry(Section):
     archive: str = Field(default="", pattern=r"^$|^[a-z0-9+]+://")
     failure_domain: str = ""
     probers: Annotated[PositiveCount, Field(le=64)] = 1
+    realtime: Flag = True
     coordination: CoordinationEntry = CoordinationEntry()
 
 
@@ -173,6 +175,7 @@ def build_node(
         archive=entry.archive or f"sqlite+aiosqlite:///{data / 'archive.db'}",
         failure_domain=entry.failure_domain,
         probers=entry.probers,
+        realtime=entry.realtime,
         language=language,
         coordination=_coordination(entry.coordination, document, directory, problems),
         http=_http(http, problems),

@@ -231,7 +231,7 @@ def test_here_is_the_file_s_directory(loaded: Loader, tmp_path: Path) -> None:
 
 
 def test_the_node(loaded: Loader, tmp_path: Path) -> None:
-    node = loaded("node: {name: n1, data: state, failure_domain: rack-1, probers: 2}").node
+    node = loaded("node: {name: n1, data: state, failure_domain: rack-1, probers: 2, realtime: false}").node
     assert (node.name, node.data, node.control) == ("n1", tmp_path / "state", tmp_path / "state" / "control")
     assert node.archive == f"sqlite+aiosqlite:///{tmp_path}/state/archive.db"
     assert (node.http.host, node.http.port, node.http.public_url) == (
@@ -240,6 +240,7 @@ def test_the_node(loaded: Loader, tmp_path: Path) -> None:
         "http://127.0.0.1:8750",
     )
     assert node.probers == 2
+    assert not node.realtime
     assert loaded("http: {host: '::', port: 80}").node.http.public_url == "http://127.0.0.1:80"
 
 
