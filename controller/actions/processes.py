@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from controller.actions.points import Unreachable
@@ -70,13 +70,40 @@ def _start(
     """By vfork: uvloop's own way copies this process's page tables and holds everything up for 10 ms at 180 MB, between
     the decision to switch and the fence."""
     try:
-        return subprocess.Popen(
-            argv,
-            stdin=given,
-            stdout=told,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
+        with _precedence_passed_on() as pass_on:
+            process = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=told,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+            pass_on(process.pid)
     except (OSError, ValueError) as error:
         raise Unreachable(f"{argv[0]}: can't be started: {error}") from error
+    return process
+
+
+@contextlib.contextmanager
+def _precedence_passed_on() -> Iterator[Callable[[int], None]]:
+    """Whatever real-time scheduling this thread keeps from its children, the process that is started in here has it: by
+    vfork this thread waits until the other one runs. What that one starts in turn has none: it may be a platform."""
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    kept = policy & os.SCHED_RESET_ON_FORK
+    try:
+        if kept:
+            os.sched_setscheduler(0, policy & ~os.SCHED_RESET_ON_FORK, parameter)
+    except PermissionError:  # to have it is permitted, to pass it on is not
+        kept = 0
+
+    def pass_on(pid: int) -> None:
+        if kept:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(pid, policy, parameter)
+
+    try:
+        yield pass_on
+    finally:
+        if kept:
+            os.sched_setscheduler(0, policy, parameter)

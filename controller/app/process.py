@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Callable
 
-from controller.app import precedence
 from controller.app.controller import Controller
 from controller.configuration.settings import Settings
+from controller.engine import precedence
 
 WARM = 20.0
 """Seconds after which every target has been heard of."""
@@ -31,7 +31,7 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
     gc.set_threshold(*COLLECTING)
     sys.setswitchinterval(GIVING_WAY)
     if settings.node.realtime:
-        precedence.take()
+        precedence.take(precedence.Precedence.CONTROLLER)
 
     def started(address: str) -> None:
         precedence.keep()

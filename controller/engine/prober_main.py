@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from controller.engine import frames
+from controller.engine import frames, precedence
 from controller.engine.clock import SystemClock
 from controller.engine.kinds import ProbeFactory
 from controller.engine.prober import LocalProber
@@ -22,14 +22,12 @@ STATISTICS_EVERY = 10
 """Heartbeats between two reports of statistics."""
 
 
-NICENESS = -10
-
-
 def main(fd: int, probe_factory: ProbeFactory) -> int:
     """Serve the engine at the other end of socket `fd` until it says stop or is gone. Returns the exit status."""
     # Ctrl-C at a terminal reaches the whole process group; the engine decides when its prober ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _go_before_others()
+    if precedence.taken(os.getppid()):
+        precedence.take(precedence.Precedence.PROBER)
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         import uvloop
@@ -40,16 +38,6 @@ def main(fd: int, probe_factory: ProbeFactory) -> int:
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_serve(socket.socket(fileno=fd), probe_factory))
     return 0
-
-
-def _go_before_others() -> None:
-    """Where the engine has precedence, its prober has some as well, but never real-time scheduling: how much it computes is
-    the number of targets, and that may be more than the machine has."""
-    if os.sched_getscheduler(os.getppid()) & ~os.SCHED_RESET_ON_FORK != os.SCHED_RR:
-        return
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
 
 
 async def _serve(connection: socket.socket, probe_factory: ProbeFactory) -> None:

@@ -21,7 +21,7 @@ privileged = pytest.mark.skipif(not permitted(), reason="real-time scheduling is
 
 
 def said(program: str, **settings: bool) -> dict[str, object]:
-    head = "import json, os, subprocess, sys, threading, time; from controller.app import precedence"
+    head = "import json, os, subprocess, sys, threading, time; from controller.engine import precedence"
     run = subprocess.run(
         [sys.executable, "-c", f"{head}; policy = {POLICY}\n{program}"],
         capture_output=True,
@@ -37,7 +37,7 @@ def said(program: str, **settings: bool) -> dict[str, object]:
 def test_the_process_and_its_threads_have_it_and_its_children_do_not() -> None:
     found = said(
         """
-taken = precedence.take()
+taken = precedence.take(precedence.Precedence.CONTROLLER)
 seen = {}
 go = threading.Event()
 thread = threading.Thread(target=lambda: seen.update(thread=policy(0)))
@@ -61,7 +61,7 @@ def wait():
     kept["before"] = policy(0)
     parked.wait()
     kept["after"] = policy(0)
-precedence.take()
+precedence.take(precedence.Precedence.CONTROLLER)
 thread = threading.Thread(target=wait)
 thread.start()
 precedence.keep()
@@ -82,7 +82,31 @@ import resource
 resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)
-print(json.dumps({"taken": precedence.take(), "main": policy(0)}))
+print(json.dumps({"taken": precedence.take(precedence.Precedence.CONTROLLER), "main": policy(0)}))
 """
     )
     assert found == {"taken": False, "main": os.SCHED_OTHER}
+
+
+@privileged
+def test_a_sides_command_has_it_too_and_what_that_starts_does_not() -> None:
+    found = said(
+        """
+import asyncio, uvloop
+from controller.actions.processes import run
+precedence.take(precedence.Precedence.CONTROLLER)
+precedence.keep()
+show = "import os; print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, flush=True)"
+script = f"import subprocess, sys, time; time.sleep(0.1); {show}; subprocess.run([sys.executable, '-c', {show!r}])"
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    command, its_child = runner.run(run([sys.executable, "-c", script], environment={})).split()
+child = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True)
+print(json.dumps({"main": policy(0), "command": int(command), "its": int(its_child), "other": int(child.stdout)}))
+"""
+    )
+    assert found == {
+        "main": os.SCHED_RR,
+        "command": os.SCHED_RR,
+        "its": os.SCHED_OTHER,
+        "other": os.SCHED_OTHER,
+    }
