@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS head (
 ) STRICT;
 """
 
+_ROWS = 50
+"""In one statement."""
+
 _COLUMNS = "sequence, node, wall, kind, incident, drill, payload, payload_hash, previous, digest"
 
 
@@ -105,16 +108,15 @@ def append(connection: sqlite3.Connection, linked: Sequence[Linked]) -> None:
             else:
                 gone.discard(key)
                 live[key] = (key, text, entry.sequence)
-    connection.executemany(
-        f"INSERT INTO entries ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", [entry for entry, _ in linked]
-    )
-    if gone:
-        connection.executemany("DELETE FROM aggregates WHERE key = ?", [(key,) for key in gone])
-    if live:
-        connection.executemany(
-            "INSERT INTO aggregates (key, value, sequence) VALUES (?,?,?)"
+    for entries in _parts([entry for entry, _ in linked]):
+        connection.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES {_marks(entries)}", _flat(entries))
+    for keys in _parts([(key,) for key in gone]):
+        connection.execute(f"DELETE FROM aggregates WHERE (key) IN (VALUES {_marks(keys)})", _flat(keys))
+    for rows in _parts(list(live.values())):
+        connection.execute(
+            f"INSERT INTO aggregates (key, value, sequence) VALUES {_marks(rows)}"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value, sequence = excluded.sequence",
-            live.values(),
+            _flat(rows),
         )
     newest = linked[-1].entry
     connection.execute(
@@ -122,6 +124,24 @@ def append(connection: sqlite3.Connection, linked: Sequence[Linked]) -> None:
         " ON CONFLICT (id) DO UPDATE SET node = excluded.node, sequence = excluded.sequence, digest = excluded.digest",
         (newest.node, newest.sequence, newest.digest),
     )
+
+
+Row = tuple[object, ...]
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """As many rows as go into one statement: for each statement the interpreter is let go and waited for anew, which the
+    loop's thread, when it is busy, makes the better part of a commit."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
+
+
+def _marks(rows: Sequence[Row]) -> str:
+    return ",".join([f"({','.join('?' * len(rows[0]))})"] * len(rows))
+
+
+def _flat(rows: Sequence[Row]) -> list[object]:
+    return [value for row in rows for value in row]
 
 
 def read_head(connection: sqlite3.Connection) -> Head | None:

@@ -105,7 +105,7 @@ def test_another_process_is_refused_and_told_who_holds_it(path: Path) -> None:
     )
     try:
         assert child.stdout is not None
-        child.stdout.readline()
+        assert [child.stdout.readline().split()[0] for _ in range(2)] == [b"open", b"ack"]
         with pytest.raises(StoreError, match=rf"another controller \(process {child.pid}\)"):
             asyncio.run(SqliteJournal(path, "here").open())
     finally:
