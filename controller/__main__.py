@@ -19,6 +19,10 @@ def main() -> None:
         from controller.stores.journal_reader import JournalReader
 
         sys.exit(audit(JournalReader(Path(sys.argv[2]))))
+    if sys.argv[1:2] == ["upgrade-archive"]:
+        from controller.stores.migration_main import main as upgrade
+
+        sys.exit(upgrade())
     from controller.cli.application import main as command
 
     command()

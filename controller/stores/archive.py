@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     MetaData,
     RowMapping,
@@ -21,8 +22,10 @@ from sqlalchemy import (
     and_,
     func,
     insert,
+    inspect,
     or_,
     select,
+    text,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -49,6 +52,13 @@ ENTRIES = Table(
 )
 """As the newest revision in `migrations` leaves it."""
 
+NEWEST = "0001"
+"""The newest revision of the schema."""
+
+UPGRADE = (sys.executable, "-m", "controller", "upgrade-archive")
+UPGRADE_WITHIN = 120.0
+"""Seconds."""
+
 _LIMITS = {"asyncpg": {"timeout": 5.0, "command_timeout": 30.0}}
 """Seconds, by database driver: a database that is cut off must be noticed."""
 
@@ -70,11 +80,31 @@ class SqlArchive:
 
     async def open(self) -> None:
         """Bring the tables to this version's. Raises StoreError."""
-        # Alembic takes long to import, and nobody may wait for that.
-        migrations = await asyncio.to_thread(importlib.import_module, "controller.stores.migrations")
         with self._mapped():
-            async with self._engine.begin() as connection:
-                await connection.run_sync(migrations.upgrade)
+            async with self._engine.connect() as connection:
+                if await connection.run_sync(_revision) == NEWEST:
+                    return
+            await self._upgrade()
+
+    async def _upgrade(self) -> None:
+        """By a process of its own, see `migration_main`. Raises StoreError, TimeoutError."""
+        process = await asyncio.create_subprocess_exec(
+            *UPGRADE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        url = self._engine.url.render_as_string(hide_password=False)
+        try:
+            async with asyncio.timeout(UPGRADE_WITHIN):
+                _, complaint = await process.communicate(f"{url}\n".encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            reason = complaint.decode(errors="replace").strip() or f"ended with {process.returncode}"
+            raise StoreError(f"{self._name}: its tables can't be brought to this version: {reason}")
 
     async def ship(self, entries: Sequence[Entry]) -> None:
         """In order and without gaps, for one node or several. What is there already is left as it is.
@@ -174,6 +204,14 @@ class SqlArchive:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             reason = str(getattr(error, "orig", None) or error)
             raise StoreError(f"{self._name}: {reason}") from error
+
+
+def _revision(connection: Connection) -> str | None:
+    """Of the tables as they are; None of an archive that is empty or from before there were revisions."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
 
 
 def _entry(row: RowMapping) -> Entry:

@@ -67,7 +67,7 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("reports", "core"): {"controller.core.timeline"},
     ("web", "engine"): {"controller.engine.desk", "controller.engine.loop", "controller.engine.audit"},
     ("__main__", "engine"): {"controller.engine.prober_main", "controller.engine.audit_main"},
-    ("__main__", "stores"): {"controller.stores.journal_reader"},
+    ("__main__", "stores"): {"controller.stores.journal_reader", "controller.stores.migration_main"},
     ("cli", "agent"): {"controller.agent.main", "controller.agent.settings"},
     ("cli", "configuration"): {"controller.configuration.documents", "controller.configuration.validation"},
 }
