@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,22 +87,3 @@ def test_a_process_is_named_in_one_way() -> None:
     assert ProcessSettings(match=("kamailio", "-f")).match == ("kamailio", "-f")
     with pytest.raises(ValidationError):
         ProcessSettings()
-
-
-def test_the_shipped_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze")
-    text = (SHIPPED / "thirdring-agent.service").read_text()
-    unit = tmp_path / "thirdring-agent.service"
-    unit.write_text(text.replace("/opt/third-ring/.venv/bin/thirdring", "/bin/true"))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
-    )
-    mine = [line for line in done.stderr.splitlines() if "thirdring-agent" in line]
-    assert not mine, done.stderr
-
-
-def test_everything_shipped_is_explained() -> None:
-    readme = (SHIPPED / "README.md").read_text()
-    for path in SHIPPED.iterdir():
-        assert path.name == "README.md" or f"`{path.name}`" in readme, path.name

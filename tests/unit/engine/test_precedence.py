@@ -110,3 +110,21 @@ print(json.dumps({"main": policy(0), "command": int(command), "its": int(its_chi
         "its": os.SCHED_OTHER,
         "other": os.SCHED_OTHER,
     }
+
+
+@privileged
+def test_a_sides_command_runs_without_it_where_it_can_not_be_passed_on() -> None:
+    found = said(
+        """
+import asyncio, uvloop
+from controller.actions.processes import run
+precedence.take(precedence.Precedence.CONTROLLER)
+precedence.keep()
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    command = runner.run(run(["sh", "-c", "cut -d' ' -f41 /proc/self/stat"], environment={}))
+print(json.dumps({"main": policy(0), "command": int(command)}))
+"""
+    )
+    assert found == {"main": os.SCHED_RR, "command": os.SCHED_OTHER}
