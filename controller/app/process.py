@@ -30,11 +30,10 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
     _set_memory_aside()
     gc.set_threshold(*COLLECTING)
     sys.setswitchinterval(GIVING_WAY)
-    if settings.node.realtime:
-        precedence.take(precedence.Precedence.CONTROLLER)
 
     def started(address: str) -> None:
-        precedence.keep()
+        if settings.node.realtime:
+            precedence.take(precedence.Precedence.CONTROLLER)
         ready(address)
 
     async def main() -> None:

@@ -11,6 +11,7 @@ case (sched(7)).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -32,13 +33,14 @@ class Precedence(IntEnum):
 
 
 def take(precedence: Precedence) -> bool:
-    """From the main thread, before the process makes others: those have it as well. False: it is not permitted."""
+    """From the main thread, once the process has started: starting computes for long. All its threads have it then, and
+    nothing that they start. False: it is not permitted."""
     priority = os.sched_get_priority_min(os.SCHED_RR) + precedence
     _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
     try:
         signal.signal(signal.SIGXCPU, _give_up)
         resource.setrlimit(resource.RLIMIT_RTTIME, (int(LONGEST * 1_000_000), most))
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
+        _schedule(os.SCHED_RR, priority)
     except (OSError, ValueError) as error:
         log.info("no real-time scheduling: %s", error, extra={"action": "precedence_refused"})
         return False
@@ -50,18 +52,21 @@ def taken(pid: int = 0) -> bool:
     return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
 
 
-def keep() -> None:
-    """From the main thread, once the process has the threads it needs: what it starts from now on has none."""
-    if taken():
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_getparam(0))
+def follow(parent: int, precedence: Precedence) -> None:
+    """Take it once the process `parent` has it; never a second time, after it was given up or refused."""
+    if signal.getsignal(signal.SIGXCPU) is not _give_up and taken(parent):
+        take(precedence)
 
 
 def _give_up(number: int, frame: FrameType | None) -> None:
-    for thread in os.listdir("/proc/self/task"):
-        try:
-            os.sched_setscheduler(int(thread), os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        except ProcessLookupError:
-            continue  # it ended meanwhile
+    _schedule(os.SCHED_OTHER, 0)
     log.error(
         "computed for %g s without a pause: precedence given up", LONGEST, extra={"action": "precedence_lost"}
     )
+
+
+def _schedule(policy: int, priority: int) -> None:
+    """All threads of this process."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setscheduler(int(thread), policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))

@@ -26,8 +26,6 @@ def main(fd: int, probe_factory: ProbeFactory) -> int:
     """Serve the engine at the other end of socket `fd` until it says stop or is gone. Returns the exit status."""
     # Ctrl-C at a terminal reaches the whole process group; the engine decides when its prober ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if precedence.taken(os.getppid()):
-        precedence.take(precedence.Precedence.PROBER)
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         import uvloop
@@ -76,6 +74,7 @@ async def _pump(prober: LocalProber, writer: asyncio.StreamWriter) -> None:
         if beats >= STATISTICS_EVERY:
             beats = 0
             statistics = prober.statistics()
+            precedence.follow(os.getppid(), precedence.Precedence.PROBER)
         writer.write(frames.encode(frames.Report(tuple(batch), statistics)))
         await writer.drain()
 

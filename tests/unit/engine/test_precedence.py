@@ -33,21 +33,68 @@ def said(program: str, **settings: bool) -> dict[str, object]:
     return found
 
 
+FOLLOWER = """
+import os, sys
+from controller.engine import precedence
+for line in sys.stdin:
+    if line.strip() == "give up":
+        precedence._give_up(0, None)
+    precedence.follow(os.getppid(), precedence.Precedence.PROBER)
+    print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority, flush=True)
+"""
+
+
 @privileged
-def test_the_process_and_its_threads_have_it_and_its_children_do_not() -> None:
+def test_the_process_and_its_threads_have_it_and_what_they_start_does_not() -> None:
     found = said(
         """
-taken = precedence.take(precedence.Precedence.CONTROLLER)
 seen = {}
 go = threading.Event()
-thread = threading.Thread(target=lambda: seen.update(thread=policy(0)))
-thread.start(); thread.join()
-precedence.keep()
+def wait():
+    go.wait()
+    seen["thread"] = policy(0)
+thread = threading.Thread(target=wait)
+thread.start()
+taken = precedence.take(precedence.Precedence.CONTROLLER)
+go.set(); thread.join()
+late = threading.Thread(target=lambda: seen.update(late=policy(0)))
+late.start(); late.join()
 child = subprocess.run([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"], capture_output=True, text=True)
 print(json.dumps({"taken": taken, "main": policy(0), "child": int(child.stdout), **seen}))
 """
     )
-    assert found == {"taken": True, "main": os.SCHED_RR, "thread": os.SCHED_RR, "child": os.SCHED_OTHER}
+    assert found == {
+        "taken": True,
+        "main": os.SCHED_RR,
+        "thread": os.SCHED_RR,
+        "late": os.SCHED_OTHER,
+        "child": os.SCHED_OTHER,
+    }
+
+
+@privileged
+def test_a_prober_follows_its_parent_once() -> None:
+    found = said(
+        f"""
+child = subprocess.Popen([sys.executable, "-c", {FOLLOWER!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def told(word):
+    print(word, file=child.stdin, flush=True)
+    return [int(part) for part in child.stdout.readline().split()]
+before = told("look")
+precedence.take(precedence.Precedence.CONTROLLER)
+after, given_up = told("look"), told("give up")
+child.stdin.close(); child.wait()
+own = os.sched_getparam(0).sched_priority
+print(json.dumps(dict(before=before, after=after, given_up=given_up, own=own)))
+"""
+    )
+    lowest = os.sched_get_priority_min(os.SCHED_RR)
+    assert found == {
+        "before": [os.SCHED_OTHER, 0],
+        "after": [os.SCHED_RR, lowest],
+        "given_up": [os.SCHED_OTHER, 0],
+        "own": lowest + 1,
+    }
 
 
 @privileged
@@ -58,13 +105,11 @@ precedence.LONGEST = 0.2
 parked = threading.Event()
 kept = {}
 def wait():
-    kept["before"] = policy(0)
     parked.wait()
-    kept["after"] = policy(0)
-precedence.take(precedence.Precedence.CONTROLLER)
+    kept["thread"] = policy(0)
 thread = threading.Thread(target=wait)
 thread.start()
-precedence.keep()
+kept["taken"] = precedence.take(precedence.Precedence.CONTROLLER)
 until = time.monotonic() + 20
 while policy(0) == os.SCHED_RR and time.monotonic() < until:
     pass
@@ -72,7 +117,7 @@ parked.set(); thread.join()
 print(json.dumps({"main": policy(0), **kept}))
 """
     )
-    assert found == {"main": os.SCHED_OTHER, "before": os.SCHED_RR, "after": os.SCHED_OTHER}
+    assert found == {"main": os.SCHED_OTHER, "taken": True, "thread": os.SCHED_OTHER}
 
 
 def test_where_it_is_not_permitted_the_process_goes_on_without() -> None:
@@ -95,7 +140,6 @@ def test_a_sides_command_has_it_too_and_what_that_starts_does_not() -> None:
 import asyncio, uvloop
 from controller.actions.processes import run
 precedence.take(precedence.Precedence.CONTROLLER)
-precedence.keep()
 show = "import os; print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, flush=True)"
 script = f"import subprocess, sys, time; time.sleep(0.1); {show}; subprocess.run([sys.executable, '-c', {show!r}])"
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -119,7 +163,6 @@ def test_a_sides_command_runs_without_it_where_it_can_not_be_passed_on() -> None
 import asyncio, uvloop
 from controller.actions.processes import run
 precedence.take(precedence.Precedence.CONTROLLER)
-precedence.keep()
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
